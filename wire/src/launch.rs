@@ -1,0 +1,101 @@
+//! Between the daemon and the launcher (`cardhost-vmm`): one message per datagram of a `SOCK_SEQPACKET` socket,
+//! which the launcher has as its standard input.
+//!
+//! The launcher holds the host key and is the only one who can unwrap a card key; the daemon stores wrapped
+//! keys. When the socket closes, the launcher ends all its cards and itself.
+
+use alloc::{string::String, vec::Vec};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{codec::message, control::CardId};
+
+/// Version of this protocol.
+pub const VERSION: u16 = 1;
+/// Longest message.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// From the daemon to the launcher.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// First message, with the guest image's descriptor (a sealed memfd) as SCM_RIGHTS.
+    Hello {
+        /// [`VERSION`].
+        version: u16,
+        /// File of the host key (32 bytes, 0600); made if it is not there.
+        host_key: String,
+        /// SHA-256 of the guest image; the launcher checks it.
+        measurement: [u8; 32],
+    },
+    /// Start a card, with one end of its link ([`crate::link`]) as SCM_RIGHTS.
+    Start(Start),
+    /// End the card's process now.
+    Kill {
+        /// The start to end.
+        instance: u64,
+    },
+}
+message!(Request);
+
+/// One start of a card.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Start {
+    /// The daemon's number for this start; never reused.
+    pub instance: u64,
+    /// The card.
+    pub card: CardId,
+    /// SHA-256 of the terminal's name.
+    pub owner: [u8; 32],
+    /// The card's wrapped key; `None` makes a new one.
+    pub wrapped_key: Option<Vec<u8>>,
+    /// CPU time the guest may use for one exchange, milliseconds.
+    pub cpu_budget_ms: u32,
+    /// Development only, see [`crate::control::Launch::default_keys`].
+    pub default_keys: bool,
+}
+
+/// From the launcher to the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// The launcher accepts starts.
+    Ready,
+    /// The launcher cannot work at all; it ends.
+    Unusable(String),
+    /// The card's process runs.
+    Started {
+        /// The start.
+        instance: u64,
+        /// Its process.
+        pid: u32,
+        /// The card's wrapped key, to be stored before the card is used.
+        wrapped_key: Vec<u8>,
+    },
+    /// The card's process was not started.
+    Refused {
+        /// The start.
+        instance: u64,
+        /// Why.
+        reason: Refusal,
+    },
+    /// The card's process ended.
+    Exited {
+        /// The start.
+        instance: u64,
+        /// Exit code, or `None` if a signal ended it.
+        code: Option<i32>,
+        /// The signal that ended it.
+        signal: Option<i32>,
+    },
+}
+message!(Reply);
+
+/// Why the launcher did not start a card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The wrapped key does not open for this card, owner and image with this host key.
+    WrappedKey,
+    /// The host has no more processes, memory or descriptors.
+    Resources(String),
+    /// `/dev/kvm` does not work.
+    Kvm(String),
+}

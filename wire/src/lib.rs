@@ -1,0 +1,32 @@
+//! What two cardhost processes must agree on, and nothing else.
+//!
+//! An APDU crosses four processes (terminal, daemon, microVM process, guest). Every byte layout that two of
+//! them share is defined here once, so that neither side can drift:
+//!
+//! | module | between | layout |
+//! |---|---|---|
+//! | [`apdu`], [`status`], [`tlv`], [`aid`] | application ↔ guest | ISO/IEC 7816-4 |
+//! | [`port`] | microVM process ↔ guest | vsock context ids and ports |
+//! | [`frame`] | daemon ↔ guest | length-prefixed messages on a vsock stream |
+//! | [`control`] | daemon, launcher ↔ guest | the host's control stream |
+//! | [`link`] | daemon ↔ microVM process | multiplexed vsock streams on one Unix socket |
+//! | [`launch`] | daemon ↔ launcher | starting and ending microVMs |
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+extern crate alloc;
+
+pub mod aid;
+pub mod apdu;
+pub mod control;
+pub mod frame;
+pub mod key;
+pub mod launch;
+pub mod link;
+pub mod port;
+pub mod status;
+pub mod tlv;
+
+mod codec;
+pub use codec::DecodeError;
