@@ -1,1 +1,8 @@
-fn main() {}
+//! `cardhost`: the host daemon and its operator commands.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cardhost::cli::run()
+}

@@ -1,0 +1,83 @@
+//! `cardhost serve`.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    host::{Config, Host, TlsFiles},
+    server::Limits,
+};
+
+/// Runs the host daemon until SIGTERM or SIGINT.
+///
+/// The first start makes the data directory with the host's keys and certificates, an empty store and an administrator,
+/// whose name and password stand in DIR/admin.json (readable by its owner only). Prints one line `ready https://…`
+/// when it serves. A second signal ends it without draining the requests under way.
+#[derive(Args)]
+pub struct Serve {
+    /// Data directory; made if it is not there, locked against a second daemon.
+    #[arg(long, value_name = "DIR", default_value = "cardhost-data", env = "CARDHOST_DATA")]
+    data: PathBuf,
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// Your own TLS certificate chain (PEM) instead of one of the host's own CA.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Development only: new cards get the well-known PIN 123456, PUK 12345678 and keys. Loopback only.
+    #[arg(long)]
+    default_keys: bool,
+}
+
+impl Serve {
+    /// Serves until a signal.
+    pub fn run(self) -> anyhow::Result<()> {
+        raise_descriptor_limit();
+        let runtime = tokio::runtime::Runtime::new().context("cannot start")?;
+        runtime.block_on(serve(self.config()))
+    }
+
+    fn config(self) -> Config {
+        let tls = self.tls_cert.zip(self.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
+        Config {
+            data: self.data,
+            listen: self.listen,
+            tls,
+            default_keys: self.default_keys,
+            limits: Limits::default(),
+        }
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let host = Host::start(config).await?;
+    writeln!(io::stdout(), "ready {}", host.url())?;
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    tracing::info!("ending: requests under way are finished first");
+    tokio::select! {
+        () = host.stop() => Ok(()),
+        _ = terminate.recv() => anyhow::bail!("ended by a second signal"),
+        _ = interrupt.recv() => anyhow::bail!("ended by a second signal"),
+    }
+}
+
+/// Each card, channel and connection takes a descriptor: take as many as the hard limit gives.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}

@@ -1,0 +1,81 @@
+//! Request bodies: JSON, bounded in length and in time.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, Request},
+    http::header,
+};
+use futures_util::StreamExt as _;
+use serde::de::DeserializeOwned;
+use tokio::time;
+use zeroize::Zeroizing;
+
+use super::problem::{Fault, Kind};
+
+/// Longest body, bytes.
+pub const MAX: usize = 64 * 1024;
+/// From the end of the header to the end of the body.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A body's bytes, erased on drop: it may hold a password or a PIN.
+pub struct RawBody(pub Zeroizing<Vec<u8>>);
+
+impl<S: Sync> FromRequest<S> for RawBody {
+    type Rejection = Fault;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Fault> {
+        read(request.into_body()).await.map(Self)
+    }
+}
+
+/// A JSON body without unknown members (each `T` denies them).
+pub struct JsonBody<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Fault;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Fault> {
+        require_json(&request)?;
+        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// The body as `T`.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => Fault::new(Kind::INVALID_VALUE, error.to_string()),
+        _ => Fault::new(Kind::MALFORMED_REQUEST, error.to_string()),
+    })
+}
+
+/// Refuses a body of another type than JSON, so that no browser's form can stand for a request.
+pub fn require_json(request: &Request) -> Result<(), Fault> {
+    let given = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = given.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        Ok(())
+    } else {
+        Err(Fault::new(Kind::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json"))
+    }
+}
+
+async fn read(body: Body) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    let late = |_| Fault::new(Kind::REQUEST_TIMEOUT, "the body took too long to arrive");
+    time::timeout(DEADLINE, collect(body)).await.map_err(late)?
+}
+
+async fn collect(body: Body) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    let mut collected = Zeroizing::new(Vec::with_capacity(4096));
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let broken = |_| Fault::new(Kind::MALFORMED_REQUEST, "the body ended early or is malformed");
+        collected.extend_from_slice(&chunk.map_err(broken)?);
+        if collected.len() > MAX {
+            return Err(Fault::new(Kind::BODY_TOO_LARGE, format!("a body has at most {MAX} bytes")));
+        }
+    }
+    Ok(collected)
+}

@@ -1,0 +1,49 @@
+//! The REST interface and the terminal channel: one file per resource.
+
+pub mod access;
+pub mod body;
+mod devices;
+mod health;
+pub mod idempotency;
+pub mod openapi;
+mod operation;
+mod page;
+pub mod problem;
+pub mod request_id;
+pub mod secret;
+mod sessions;
+mod terminals;
+mod users;
+
+use std::sync::Arc;
+
+use axum::{Router, middleware};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::App;
+use access::Access;
+use problem::{Fault, Kind};
+
+/// Every operation behind its checks.
+pub fn router(app: &Arc<App>) -> Router {
+    let (router, document) = operations(app).split_for_parts();
+    let public = middleware::from_fn_with_state((app.clone(), Access::Public), operation::wrap);
+    let unmatched = Router::new()
+        .fallback(async || Fault::new(Kind::NOT_FOUND, "nothing stands at this path"))
+        .layer(public.clone());
+    router
+        .merge(openapi::route(document).layer(public))
+        .fallback_service(unmatched)
+        .layer(middleware::from_fn(operation::complete))
+        .with_state(app.clone())
+}
+
+/// The operations, and their description.
+pub fn operations(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .merge(health::routes(app))
+        .merge(sessions::routes(app))
+        .merge(users::routes(app))
+        .merge(terminals::routes(app))
+        .merge(devices::routes(app))
+}

@@ -1,0 +1,22 @@
+//! The host daemon of cardhost and its operator commands.
+//!
+//! ```text
+//! server (TLS) ─▶ http (operations) ─▶ lifecycle ─▶ authority
+//!                  │                     │
+//!                  └─ channel ─▶ card ◀──┘ ─▶ launcher
+//!                                 └─▶ store ◀─ audit
+//! ```
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod auth;
+pub mod cli;
+pub mod data_dir;
+pub mod host;
+pub mod http;
+pub mod pki;
+pub mod server;
+pub mod store;
+pub mod telemetry;
+
+pub use host::App;
