@@ -6,6 +6,7 @@
 //! | module | between | layout |
 //! |---|---|---|
 //! | [`apdu`], [`status`], [`tlv`], [`aid`] | application ↔ guest | ISO/IEC 7816-4 |
+//! | [`boot`] | microVM process ↔ guest | start, memory map, notifications |
 //! | [`port`] | microVM process ↔ guest | vsock context ids and ports |
 //! | [`frame`] | daemon ↔ guest | length-prefixed messages on a vsock stream |
 //! | [`control`] | daemon, launcher ↔ guest | the host's control stream |
@@ -19,6 +20,7 @@ extern crate alloc;
 
 pub mod aid;
 pub mod apdu;
+pub mod boot;
 pub mod control;
 pub mod frame;
 pub mod key;
