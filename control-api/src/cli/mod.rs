@@ -1,10 +1,17 @@
 //! The command line.
 
+mod card;
+pub mod client;
+mod doctor;
+mod output;
 mod serve;
+mod terminal;
+mod user;
 
-use std::process::ExitCode;
+use std::{future::Future, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
 
 use crate::telemetry::LogFormat;
 
@@ -12,7 +19,7 @@ use crate::telemetry::LogFormat;
 ///
 /// cardhost gives each terminal a smart card that lives in a microVM of its own on this host. Start with `cardhost
 /// doctor`, which says whether this machine can run cards, and `cardhost demo`, which shows the whole story in a
-/// few seconds on a temporary directory. `cardhost serve` is the daemon; the other commands talk to it.
+/// few seconds in a temporary directory. `cardhost serve` is the daemon; the other commands talk to it.
 #[derive(Parser)]
 #[command(name = "cardhost", version, propagate_version = true)]
 struct Cli {
@@ -26,20 +33,66 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Doctor(doctor::Doctor),
+    User(Remote<user::User>),
+    Terminal(Remote<terminal::Terminal>),
+    Card(Remote<card::Card>),
+}
+
+/// A command over REST.
+trait RemoteCommand: Args {
+    /// Runs it with a logged-in client.
+    async fn run(self, client: &client::Client, output: output::Output) -> anyhow::Result<()>;
+}
+
+/// A command over REST with its common options.
+#[derive(Args)]
+struct Remote<C: RemoteCommand> {
+    #[command(flatten)]
+    target: client::Target,
+    #[command(flatten)]
+    output: output::Output,
+    #[command(flatten)]
+    command: C,
+}
+
+impl<C: RemoteCommand> Remote<C> {
+    /// Logs in, runs the command, logs out.
+    fn run(self) -> anyhow::Result<()> {
+        block_on(async {
+            let client = client::Client::log_in(&self.target.credentials()?, None).await?;
+            let done = self.command.run(&client, self.output).await;
+            client.log_out().await?;
+            done
+        })
+    }
 }
 
 /// Runs the command that the process's arguments name.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     crate::telemetry::log_to_stderr(cli.log_format);
-    let done = match cli.command {
-        Command::Serve(serve) => serve.run(),
-    };
-    match done {
+    match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cardhost: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Serve(serve) => serve.run(),
+            Self::Doctor(doctor) => doctor.run(),
+            Self::User(user) => user.run(),
+            Self::Terminal(terminal) => terminal.run(),
+            Self::Card(card) => card.run(),
+        }
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?.block_on(work)
 }

@@ -1,0 +1,56 @@
+//! `cardhost card`.
+
+use clap::{Args, Subcommand};
+
+use super::{RemoteCommand, client::Client, output::Output};
+use crate::auth::name::Name;
+
+/// Shows cards: the microVMs and their sealed state.
+#[derive(Args)]
+pub struct Card {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lists cards by terminal.
+    List {
+        /// Only cards of terminals after this one.
+        #[arg(long, default_value = "")]
+        after: String,
+    },
+    /// Shows a terminal's card.
+    Show {
+        /// The terminal's name.
+        terminal: Name,
+    },
+    /// Lists the certificates on a terminal's card.
+    Certificates {
+        /// The terminal's name.
+        terminal: Name,
+    },
+}
+
+impl RemoteCommand for Card {
+    async fn run(self, client: &Client, output: Output) -> anyhow::Result<()> {
+        match self.command {
+            Command::List { after } => {
+                let cards = client.get(&format!("/v1/cards?after={after}")).await?;
+                output.list(&cards, "cards", &["terminal", "state", "pid", "memory_kib", "credentials"]);
+            }
+            Command::Show { terminal } => {
+                output.object(&client.get(&format!("/v1/cards/{terminal}")).await?);
+            }
+            Command::Certificates { terminal } => {
+                let certificates = client.get(&format!("/v1/terminals/{terminal}/certificates")).await?;
+                output.list(
+                    &certificates,
+                    "certificates",
+                    &["id", "key_reference", "algorithm", "expires_at"],
+                );
+            }
+        }
+        Ok(())
+    }
+}

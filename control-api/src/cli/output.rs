@@ -1,0 +1,82 @@
+//! How commands print: tables for people, JSON for machines.
+
+use clap::Args;
+use serde_json::Value;
+
+/// How to print.
+#[derive(Args, Clone, Copy)]
+pub struct Output {
+    /// Print JSON as the daemon answered it.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Output {
+    /// Prints the objects of an array as a table with these members as columns.
+    pub fn list(self, answer: &Value, member: &str, columns: &[&str]) {
+        if self.json {
+            return println!("{answer}");
+        }
+        let objects = answer[member].as_array().map(Vec::as_slice).unwrap_or_default();
+        for line in table(objects, columns) {
+            println!("{line}");
+        }
+        if let Some(next) = answer["next"].as_str() {
+            println!("more: --after {next}");
+        }
+    }
+
+    /// Prints an object, a line for each member.
+    pub fn object(self, answer: &Value) {
+        if self.json {
+            return println!("{answer}");
+        }
+        for (name, value) in answer.as_object().into_iter().flatten() {
+            println!("{name}: {}", cell(value));
+        }
+    }
+
+    /// Prints what was done.
+    pub fn done(self, what: &str) {
+        if self.json {
+            return println!("{}", serde_json::json!({ "done": what }));
+        }
+        println!("{what}");
+    }
+}
+
+fn table(objects: &[Value], columns: &[&str]) -> Vec<String> {
+    let heads = columns.iter().map(|column| column.to_uppercase()).collect();
+    let rows = objects.iter().map(|object| columns.iter().map(|column| cell(&object[*column])).collect());
+    let rows: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [
+            serde_json::json!({"user": "al", "role": "user"}),
+            serde_json::json!({"user": "barbara", "n": 1}),
+        ];
+        assert_eq!(table(&rows, &["user", "role"]), ["USER     ROLE", "al       user", "barbara  -"]);
+    }
+}
