@@ -106,6 +106,8 @@ pub struct App {
     pub passwords: Passwords,
     /// The host's public key infrastructure.
     pub pki: Pki,
+    /// Bounds of the server.
+    pub limits: Limits,
     /// Prometheus figures.
     pub metrics: Metrics,
     /// Turns true when the daemon ends.
@@ -137,7 +139,7 @@ impl Host {
         let (chain, key, ca_pem) = identity(&config, &pki)?;
         let tls = server_config(chain, key, pki.devices.der())?;
         let (end, ending) = watch::channel(false);
-        let app = Arc::new(app(store, pki, ending.clone()));
+        let app = Arc::new(app(store, pki, config.limits, ending.clone()));
         app.idempotency.forget_unanswered().await?;
         administrator::ensure(&app, &directory, &url, &ca_pem).await?;
         let server = Server::new(listener, tls, http::router(&app), config.limits);
@@ -169,7 +171,7 @@ impl Host {
     }
 }
 
-fn app(store: Store, pki: Pki, end: watch::Receiver<bool>) -> App {
+fn app(store: Store, pki: Pki, limits: Limits, end: watch::Receiver<bool>) -> App {
     App {
         users: Users::new(store.clone()),
         terminals: Terminals::new(store.clone()),
@@ -178,6 +180,7 @@ fn app(store: Store, pki: Pki, end: watch::Receiver<bool>) -> App {
         idempotency: Idempotency::new(store),
         passwords: Passwords::new(),
         pki,
+        limits,
         metrics: Metrics::install(),
         end,
     }

@@ -1,6 +1,6 @@
 //! Request bodies: JSON, bounded in length and in time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -13,32 +13,31 @@ use tokio::time;
 use zeroize::Zeroizing;
 
 use super::problem::{Fault, Kind};
+use crate::App;
 
 /// Longest body, bytes.
 pub const MAX: usize = 64 * 1024;
-/// From the end of the header to the end of the body.
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A body's bytes, erased on drop: it may hold a password or a PIN.
 pub struct RawBody(pub Zeroizing<Vec<u8>>);
 
-impl<S: Sync> FromRequest<S> for RawBody {
+impl FromRequest<Arc<App>> for RawBody {
     type Rejection = Fault;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Fault> {
-        read(request.into_body()).await.map(Self)
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Fault> {
+        read(request.into_body(), app.limits.body).await.map(Self)
     }
 }
 
 /// A JSON body without unknown members (each `T` denies them).
 pub struct JsonBody<T>(pub T);
 
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     type Rejection = Fault;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Fault> {
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Fault> {
         require_json(&request)?;
-        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+        let RawBody(bytes) = RawBody::from_request(request, app).await?;
         parse(&bytes).map(Self)
     }
 }
@@ -62,9 +61,9 @@ pub fn require_json(request: &Request) -> Result<(), Fault> {
     }
 }
 
-async fn read(body: Body) -> Result<Zeroizing<Vec<u8>>, Fault> {
+async fn read(body: Body, deadline: Duration) -> Result<Zeroizing<Vec<u8>>, Fault> {
     let late = |_| Fault::new(Kind::REQUEST_TIMEOUT, "the body took too long to arrive");
-    time::timeout(DEADLINE, collect(body)).await.map_err(late)?
+    time::timeout(deadline, collect(body)).await.map_err(late)?
 }
 
 async fn collect(body: Body) -> Result<Zeroizing<Vec<u8>>, Fault> {

@@ -3,7 +3,7 @@
 //! The key is scoped to the user and the path. The store holds the key's hash and an HMAC of the body under the
 //! key itself, so that a body with a PIN cannot be guessed from the store.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use axum::{
     extract::{FromRequest, Request},
@@ -19,6 +19,7 @@ use super::{
     body::{self, RawBody},
     problem::{Fault, Kind},
 };
+use crate::App;
 use crate::store::idempotency::{Beginning, Idempotency, IdempotencyId};
 
 /// Longest key, bytes.
@@ -73,14 +74,14 @@ impl<T> Idempotent<T> {
     }
 }
 
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Idempotent<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for Idempotent<T> {
     type Rejection = Fault;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Fault> {
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Fault> {
         body::require_json(&request)?;
         let (parts, body) = request.into_parts();
         let key = key(&parts)?;
-        let RawBody(bytes) = RawBody::from_request(Request::new(body), state).await?;
+        let RawBody(bytes) = RawBody::from_request(Request::new(body), app).await?;
         let key = key.map(|key| keyed(&parts, &key, &bytes)).transpose()?;
         Ok(Self { request: body::parse(&bytes)?, key })
     }

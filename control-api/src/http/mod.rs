@@ -31,11 +31,7 @@ pub fn router(app: &Arc<App>) -> Router {
     let unmatched = Router::new()
         .fallback(async || Fault::new(Kind::NOT_FOUND, "nothing stands at this path"))
         .layer(public.clone());
-    router
-        .merge(openapi::route(document).layer(public))
-        .fallback_service(unmatched)
-        .layer(middleware::from_fn(operation::complete))
-        .with_state(app.clone())
+    router.merge(openapi::route(document).layer(public)).fallback_service(unmatched).with_state(app.clone())
 }
 
 /// The operations, and their description.

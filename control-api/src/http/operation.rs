@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     extract::{Request, State},
-    http::{Method, StatusCode, header},
+    http::{Method, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
 };
@@ -44,21 +44,6 @@ pub async fn wrap(State((app, access)): State<(Arc<App>, Access)>, request: Requ
         "request", %id, method = %operation.method, path = operation.path, user = tracing::field::Empty
     );
     perform(&app, access, id, operation, request, next).instrument(span).await
-}
-
-/// Gives the answers that axum makes by itself the same form: a method that a path does not offer.
-pub async fn complete(request: Request, next: Next) -> Response {
-    let id = RequestId::of(request.headers());
-    let response = next.run(request).await;
-    if response.status() != StatusCode::METHOD_NOT_ALLOWED || response.headers().contains_key(HEADER) {
-        return response;
-    }
-    let mut refused = Fault::new(Kind::METHOD_NOT_ALLOWED, "the path does not offer this method").render(&id);
-    refused.headers_mut().insert(HEADER, id.to_header());
-    if let Some(allowed) = response.headers().get(header::ALLOW) {
-        refused.headers_mut().insert(header::ALLOW, allowed.clone());
-    }
-    refused
 }
 
 /// What is called, as logs, metrics and the audit log name it.
@@ -114,11 +99,25 @@ async fn run(operation: &Operation, next: Next, request: Request) -> Response {
 }
 
 fn finish(mut response: Response, id: &RequestId) -> Response {
-    if let Some(fault) = response.extensions_mut().remove::<Fault>() {
+    let fault = response.extensions_mut().remove::<Fault>();
+    if let Some(fault) = fault.or_else(|| framework_fault(response.status())) {
         response = fault.render(id);
     }
     response.headers_mut().insert(HEADER, id.to_header());
     response
+}
+
+/// What axum refuses by itself, in the form of all other refusals.
+fn framework_fault(status: StatusCode) -> Option<Fault> {
+    match status {
+        StatusCode::BAD_REQUEST => {
+            Some(Fault::new(Kind::MALFORMED_REQUEST, "the path or the query is malformed"))
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Some(Fault::new(Kind::METHOD_NOT_ALLOWED, "the path does not offer this method"))
+        }
+        _ => None,
+    }
 }
 
 fn record(operation: &Operation, caller: Option<&Caller>, response: &Response, started: Instant) {

@@ -25,6 +25,8 @@ pub struct Limits {
     pub handshake: Duration,
     /// From the first wait for a request, on a new or an idle connection, to the end of its header.
     pub header: Duration,
+    /// From the end of a request's header to the end of its body.
+    pub body: Duration,
     /// How long requests may still take when the server ends.
     pub drain: Duration,
 }
@@ -35,6 +37,7 @@ impl Default for Limits {
             connections: 16_384,
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(30),
+            body: Duration::from_secs(10),
             drain: Duration::from_secs(10),
         }
     }

@@ -1,0 +1,11 @@
+//! The REST interface, asked over the network of a real daemon with a real store.
+#![forbid(unsafe_code)]
+
+mod access;
+mod bad_input;
+mod daemon;
+mod devices;
+mod idempotency;
+mod sessions;
+mod support;
+mod users;
