@@ -1,11 +1,22 @@
-//! The host's durable store: one SQLite database.
+//! The host's durable store: one SQLite database, one writer.
+//!
+//! Writes queue for the writer thread, which puts those that wait into one transaction: one `fsync` makes a
+//! whole group durable, and each caller gets its own answer after it. A write that fails leaves the others
+//! of its group untouched. Reads run beside it on a few connections of their own (WAL).
+//!
+//! `secure_delete` overwrites what is deleted in the database file; [`Store::scrub`] empties the log as well.
 
+pub mod cards;
+pub mod certificates;
 mod columns;
 pub mod devices;
 pub mod idempotency;
+pub mod intents;
+pub mod revocations;
 pub mod sessions;
 pub mod terminals;
 pub mod users;
+mod writer;
 
 use std::{
     path::Path,
@@ -14,19 +25,18 @@ use std::{
 
 use rusqlite::{Connection, Transaction};
 use rusqlite_migration::{M, Migrations};
-use tokio::task;
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task,
+};
 
-const MIGRATIONS: &[M<'_>] = &[M::up(
-    "CREATE TABLE users (name TEXT PRIMARY KEY, role TEXT NOT NULL, password_hash TEXT NOT NULL) STRICT;
-     CREATE TABLE terminals (name TEXT PRIMARY KEY, owner TEXT NOT NULL REFERENCES users (name)) STRICT;
-     CREATE TABLE devices (fingerprint BLOB PRIMARY KEY, terminal TEXT NOT NULL REFERENCES terminals (name),
-         expires_at INTEGER NOT NULL) STRICT;
-     CREATE TABLE sessions (token_hash BLOB PRIMARY KEY, user TEXT NOT NULL REFERENCES users (name),
-         device BLOB, expires_at INTEGER NOT NULL) STRICT;
-     CREATE TABLE idempotency (id BLOB PRIMARY KEY, body BLOB NOT NULL, answer TEXT,
-         created_at INTEGER NOT NULL) STRICT;
-     CREATE TABLE cards (terminal TEXT PRIMARY KEY REFERENCES terminals (name)) STRICT;",
-)];
+use writer::Writer;
+
+const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("schema/v1.sql"))];
+/// Connections that read.
+const READERS: usize = 4;
+const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+    PRAGMA secure_delete = ON; PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY;";
 
 /// The host's store failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,22 +47,39 @@ pub enum StoreError {
     /// The database is of a later version, or damaged.
     #[error("the store cannot be opened by this version")]
     Migration(#[from] rusqlite_migration::Error),
-    /// The work on the store panicked.
+    /// The group that the write belonged to could not be made durable; nothing of it was written.
+    #[error("the store could not make the write durable")]
+    NotDurable(#[source] Arc<rusqlite::Error>),
+    /// The work on the store panicked, or the store is closed.
     #[error("work on the store was abandoned")]
-    Abandoned(#[from] task::JoinError),
+    Abandoned,
+    /// The writer's thread could not be started.
+    #[error("the store's thread does not start")]
+    Thread(#[source] std::io::Error),
 }
 
 /// A handle of the store.
 #[derive(Clone)]
-pub struct Store(Arc<Mutex<Connection>>);
+pub struct Store(Arc<Shared>);
+
+struct Shared {
+    writer: Writer,
+    readers: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+}
 
 impl Store {
     /// Opens the database, made if it is not there.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut connection = Connection::open(path)?;
-        connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON;")?;
+        let mut connection = connect(path)?;
         Migrations::from_slice(MIGRATIONS).to_latest(&mut connection)?;
-        Ok(Self(Arc::new(Mutex::new(connection))))
+        let readers = (0..READERS).map(|_| connect(path)).collect::<Result<Vec<_>, _>>()?;
+        let shared = Shared {
+            writer: Writer::start(connection)?,
+            readers: Mutex::new(readers),
+            permits: Semaphore::new(READERS),
+        };
+        Ok(Self(Arc::new(shared)))
     }
 
     /// Reads.
@@ -60,29 +87,58 @@ impl Store {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.blocking(move |connection| work(connection)).await
+        let _permit = self.0.permits.acquire().await.map_err(|_| StoreError::Abandoned)?;
+        let shared = self.0.clone();
+        let read = task::spawn_blocking(move || {
+            let lent = Lent::take(&shared).ok_or(StoreError::Abandoned)?;
+            Ok(work(lent.connection())?)
+        });
+        read.await.map_err(|_| StoreError::Abandoned)?
     }
 
-    /// Writes in one transaction.
+    /// Writes: all or nothing, and durable when it returns. `work` runs once, in order with other writes.
     pub async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.blocking(move |connection| {
-            let transaction = connection.transaction()?;
-            let result = work(&transaction)?;
-            transaction.commit()?;
-            Ok(result)
-        })
-        .await
+        let (answer, answered) = oneshot::channel();
+        self.0.writer.submit(work, answer).await?;
+        answered.await.map_err(|_| StoreError::Abandoned)?
     }
 
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let connection = self.0.clone();
-        let work = move || work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(task::spawn_blocking(work).await??)
+    /// Writes the log back into the database file and empties it, so that deleted content stands in neither.
+    pub async fn scrub(&self) -> Result<(), StoreError> {
+        self.0.writer.scrub().await
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.execute_batch(PRAGMAS)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(connection)
+}
+
+/// A reading connection that goes back to the pool, also when the work panics.
+struct Lent<'a> {
+    shared: &'a Shared,
+    connection: Option<Connection>,
+}
+
+impl<'a> Lent<'a> {
+    fn take(shared: &'a Shared) -> Option<Self> {
+        let connection = shared.readers.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        Some(Self { shared, connection: Some(connection) })
+    }
+
+    fn connection(&self) -> &Connection {
+        self.connection.as_ref().expect("present until drop")
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let back = self.connection.take();
+        self.shared.readers.lock().unwrap_or_else(PoisonError::into_inner).extend(back);
     }
 }
