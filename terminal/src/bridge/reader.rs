@@ -1,0 +1,265 @@
+//! One reader slot: follows its channel and relays between it and vpcd.
+//!
+//! ```text
+//! offline ──channel open──▶ empty ──present──▶ waiting ──vpcd connected──▶ inserted
+//!    ▲                        ▲                   ▲                           │ │ │
+//!    │                        │                   └─────────vpcd closed───────┘ │ │
+//!    │                        └───────────────absent, or another ATR────────────┘ │
+//!    └────────────────────────────channel broken, or an answer too late───────────┘
+//! ```
+
+use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use cardhost_wire::{port::Protocol, status::Status};
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    access::Access,
+    backoff::Backoff,
+    channel::{Channel, ChannelError, Operation, Presence},
+    vpcd::{Request, Vpcd, VpcdError},
+};
+use crate::output::Output;
+
+/// A reader slot.
+#[derive(Clone, Copy)]
+pub struct Reader {
+    /// The protocol between this reader and the card.
+    pub protocol: Protocol,
+    /// The slot's address at vpcd.
+    pub vpcd: SocketAddr,
+    /// Longest wait for one answer.
+    pub deadline: Duration,
+    /// Where changes are told.
+    pub output: Output,
+}
+
+/// What the user is told of a reader.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Condition {
+    /// No channel to the host.
+    Offline,
+    /// The host has no card for this terminal.
+    Empty,
+    /// There is a card, but no vpcd to show it to.
+    Waiting,
+    /// Applications see the card.
+    Inserted,
+}
+
+#[derive(Serialize)]
+struct Change<'a> {
+    reader: Protocol,
+    vpcd: SocketAddr,
+    condition: Condition,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    detail: &'a str,
+}
+
+/// Why the card left the slot.
+enum Removal {
+    /// The host says so.
+    Card,
+    /// vpcd closed the slot.
+    Slot(VpcdError),
+}
+
+/// Why a relay ended.
+enum Broken {
+    Channel(ChannelError),
+    Slot(VpcdError),
+}
+
+impl From<ChannelError> for Broken {
+    fn from(error: ChannelError) -> Self {
+        Self::Channel(error)
+    }
+}
+
+impl From<VpcdError> for Broken {
+    fn from(error: VpcdError) -> Self {
+        Self::Slot(error)
+    }
+}
+
+impl Reader {
+    /// Serves the slot for ever.
+    pub async fn run(self, access: Arc<Access>) {
+        let mut backoff = Backoff::new();
+        let mut told = String::new();
+        loop {
+            let error = match self.open(&access).await {
+                Ok(channel) => {
+                    backoff = Backoff::new();
+                    let Err(error) = self.follow(channel).await;
+                    error
+                }
+                Err(error) => error,
+            };
+            let text = error.to_string();
+            if text != told {
+                self.tell(Condition::Offline, &text);
+                told = text;
+            }
+            backoff.pause().await;
+        }
+    }
+
+    /// Opens the channel, with a new session if the old one has ended and there is one to be had.
+    async fn open(&self, access: &Access) -> Result<Channel, ChannelError> {
+        let admission = match access.admission() {
+            Ok(admission) => admission,
+            Err(error) if access.renew(None).await? => return Err(error.into()),
+            Err(error) => return Err(error.into()),
+        };
+        match Channel::open(&admission, self.protocol).await {
+            Err(ChannelError::SessionEnded(_)) if access.renew(Some(&admission.session)).await? => {
+                Channel::open(&access.admission()?, self.protocol).await
+            }
+            opened => opened,
+        }
+    }
+
+    /// Keeps the slot as the channel's host says, until the channel breaks.
+    async fn follow<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        mut channel: Channel<S>,
+    ) -> Result<Infallible, ChannelError> {
+        loop {
+            match channel.presence().clone() {
+                Presence::Absent { reason } => {
+                    self.tell(Condition::Empty, &reason);
+                    channel.next_event().await?;
+                }
+                Presence::Present { atr } => self.insert(&mut channel, &atr).await?,
+            }
+        }
+    }
+
+    /// Keeps the card in the slot until the host takes it away.
+    async fn insert<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        channel: &mut Channel<S>,
+        atr: &[u8],
+    ) -> Result<(), ChannelError> {
+        let mut backoff = Backoff::new();
+        let mut told = false;
+        loop {
+            let error = match self.fill(channel, atr).await? {
+                Removal::Card => return Ok(()),
+                Removal::Slot(error) => error,
+            };
+            if !told {
+                self.tell(Condition::Waiting, &error.to_string());
+                told = true;
+            }
+            tokio::select! {
+                () = backoff.pause() => {}
+                event = channel.next_event() => event?,
+            }
+            if !is_present(channel, atr) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Puts the card into the slot and relays until it goes.
+    async fn fill<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        channel: &mut Channel<S>,
+        atr: &[u8],
+    ) -> Result<Removal, ChannelError> {
+        let mut vpcd = match Vpcd::connect(self.vpcd).await {
+            Ok(vpcd) => vpcd,
+            Err(error) => return Ok(Removal::Slot(error)),
+        };
+        self.tell(Condition::Inserted, "");
+        match self.relay(channel, &mut vpcd, atr).await {
+            Ok(()) => Ok(Removal::Card),
+            Err(Broken::Channel(error)) => Err(error),
+            Err(Broken::Slot(error)) => {
+                channel.operate(Operation::PowerOff).await?;
+                Ok(Removal::Slot(error))
+            }
+        }
+    }
+
+    async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        channel: &mut Channel<S>,
+        vpcd: &mut Vpcd,
+        atr: &[u8],
+    ) -> Result<(), Broken> {
+        while is_present(channel, atr) {
+            tokio::select! {
+                request = vpcd.next_request() => self.serve(channel, vpcd, atr, request?).await?,
+                event = channel.next_event() => event?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        channel: &mut Channel<S>,
+        vpcd: &mut Vpcd,
+        atr: &[u8],
+        request: Request,
+    ) -> Result<(), Broken> {
+        match request {
+            Request::Atr => vpcd.reply(atr).await?,
+            Request::PowerOn => channel.operate(Operation::PowerOn).await?,
+            Request::PowerOff => channel.operate(Operation::PowerOff).await?,
+            Request::Reset => channel.operate(Operation::Reset).await?,
+            Request::Command(command) => self.exchange(channel, vpcd, &command).await?,
+        }
+        Ok(())
+    }
+
+    /// The application gets an answer in any case; an exchange that went wrong ends the channel, lest a late
+    /// answer be taken for the next command's.
+    async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        channel: &mut Channel<S>,
+        vpcd: &mut Vpcd,
+        command: &[u8],
+    ) -> Result<(), Broken> {
+        let answer = channel.transmit(command, self.deadline).await;
+        match &answer {
+            Ok(response) if (2..=usize::from(u16::MAX)).contains(&response.len()) => {
+                vpcd.reply(response).await?
+            }
+            _ => vpcd.reply(&Status::UNSPECIFIED.to_bytes()).await?,
+        }
+        answer?;
+        Ok(())
+    }
+
+    fn tell(&self, condition: Condition, detail: &str) {
+        let change = Change { reader: self.protocol, vpcd: self.vpcd, condition, detail };
+        self.output.show(&change, || change.to_string());
+    }
+}
+
+fn is_present<S: AsyncRead + AsyncWrite + Unpin>(channel: &Channel<S>, inserted: &[u8]) -> bool {
+    matches!(channel.presence(), Presence::Present { atr } if atr == inserted)
+}
+
+impl fmt::Display for Change<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let condition = match self.condition {
+            Condition::Offline => "offline",
+            Condition::Empty => "empty",
+            Condition::Waiting => "waiting for vpcd",
+            Condition::Inserted => "inserted",
+        };
+        write!(f, "reader {} at {}: {condition}", self.reader, self.vpcd)?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
+    }
+}
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;
