@@ -4,5 +4,16 @@
 #![warn(missing_docs)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
+pub mod application;
 pub mod crypto;
+pub mod nvm;
+pub mod piv;
+pub mod platform;
+pub mod rng;
+pub mod services;
+
+#[cfg(test)]
+mod testing;

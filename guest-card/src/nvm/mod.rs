@@ -1,0 +1,157 @@
+//! Non-volatile memory: numbered records, in plain only in the guest's own memory, sealed wherever else they are.
+//!
+//! ```text
+//! Change ──apply──▶ records ──seal──▶ Commit ──Platform::commit──▶ durable: epoch + 1
+//!                      ▲                                      └──▶ refused: the records are as before
+//! ```
+//!
+//! A commit carries only the changed records and the head. The head names the epoch and the authentication tag of
+//! every live record, so an opened state is exactly one that this card committed, whole: a record that is missing,
+//! old or from elsewhere does not match it.
+
+mod change;
+mod head;
+mod record;
+mod seal;
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use cardhost_wire::{
+    control::{Commit, RecordId, Refusal, SealedRecord},
+    status::Status,
+};
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+pub use change::Change;
+use head::Head;
+pub use record::{Partition, RecordName};
+pub use seal::{Binding, SealKey, TAG};
+
+/// Most records that one card holds.
+const MAX_RECORDS: usize = 256;
+/// Longest record, bytes.
+pub const MAX_RECORD: usize = 12 * 1024;
+
+type Records = BTreeMap<RecordId, Zeroizing<Vec<u8>>>;
+
+/// A card's opened non-volatile memory.
+pub struct Nvm {
+    key: SealKey,
+    head: Head,
+    records: Records,
+}
+
+impl Nvm {
+    /// The empty memory of a new card.
+    pub fn blank(key: SealKey) -> Self {
+        Self { key, head: Head::default(), records: Records::new() }
+    }
+
+    /// Opens a sealed state.
+    ///
+    /// # Errors
+    /// The [`Refusal`] that the host is to be told.
+    pub fn open(key: SealKey, head: &[u8], sealed: &[SealedRecord]) -> Result<Self, Refusal> {
+        let head = Head::open(&key, head)?;
+        if sealed.len() != head.len() {
+            return Err(Refusal::Inconsistent);
+        }
+        let mut records = Records::new();
+        for record in sealed {
+            head.verify(record)?;
+            records.insert(record.id, key.open(Some(record.id), &record.sealed)?);
+        }
+        // Every record is one of the head's and there are as many: equal counts mean equal sets only without doubles.
+        if records.len() == sealed.len() {
+            Ok(Self { key, head, records })
+        } else {
+            Err(Refusal::Inconsistent)
+        }
+    }
+
+    /// The record's bytes, if it exists.
+    pub fn read(&self, name: RecordName) -> Option<&[u8]> {
+        self.records.get(&name.id()).map(|bytes| bytes.as_slice())
+    }
+
+    /// The existing records of a partition, in order.
+    pub fn names(&self, partition: Partition) -> impl Iterator<Item = RecordName> + '_ {
+        self.records.range(partition.range()).map(move |(id, _)| partition.record(*id))
+    }
+
+    /// Epoch of the last durable commit; 0 for a new card.
+    pub fn epoch(&self) -> u64 {
+        self.head.epoch()
+    }
+
+    /// Applies a change in memory; [`Self::seal`] and then [`Applied::confirm`] or [`Self::revert`] must follow.
+    pub(crate) fn apply(&mut self, change: Change) -> Result<Applied, Status> {
+        self.check_room(&change)?;
+        let before = change.ids().map(|id| (id, self.records.remove(&id))).collect();
+        let applied = Applied { before };
+        for (id, bytes) in change.into_puts() {
+            self.records.insert(id, bytes);
+        }
+        Ok(applied)
+    }
+
+    fn check_room(&self, change: &Change) -> Result<(), Status> {
+        let too_long = change.puts().any(|(_, bytes)| bytes.len() > MAX_RECORD);
+        let new = change.puts().filter(|(id, _)| !self.records.contains_key(id)).count();
+        if too_long || self.records.len() + new > MAX_RECORDS {
+            Err(Status::NOT_ENOUGH_MEMORY)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Seals what was applied as the next epoch. The credentials are the caller's to fill in.
+    pub(crate) fn seal(&self, applied: &Applied, rng: &mut impl CryptoRng) -> (Commit, NextHead) {
+        let mut head = self.head.next();
+        let (mut put, mut delete) = (Vec::new(), Vec::new());
+        for id in applied.ids() {
+            match self.records.get(&id) {
+                Some(bytes) => put.push(SealedRecord { id, sealed: self.key.seal(Some(id), bytes, rng) }),
+                None => delete.push(id),
+            }
+        }
+        put.iter().for_each(|record| head.insert(record));
+        delete.iter().for_each(|id| head.remove(*id));
+        let sealed_head = head.seal(&self.key, rng);
+        let commit = Commit { epoch: head.epoch(), put, delete, head: sealed_head, credentials: Vec::new() };
+        (commit, NextHead(head))
+    }
+
+    /// The commit is durable.
+    pub(crate) fn confirm(&mut self, head: NextHead) {
+        self.head = head.0;
+    }
+
+    /// The commit was refused: the records are as before.
+    pub(crate) fn revert(&mut self, applied: Applied) {
+        for (id, bytes) in applied.before {
+            match bytes {
+                Some(bytes) => self.records.insert(id, bytes),
+                None => self.records.remove(&id),
+            };
+        }
+    }
+}
+
+/// What a change replaced, until it is durable.
+pub(crate) struct Applied {
+    before: Vec<(RecordId, Option<Zeroizing<Vec<u8>>>)>,
+}
+
+impl Applied {
+    fn ids(&self) -> impl Iterator<Item = RecordId> + '_ {
+        self.before.iter().map(|(id, _)| *id)
+    }
+}
+
+/// The head that becomes valid once its commit is durable.
+pub(crate) struct NextHead(Head);
+
+#[cfg(test)]
+mod tests;
