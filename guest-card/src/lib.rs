@@ -1,4 +1,12 @@
 //! The card OS: a `no_std` library, whole and testable on the host.
+//!
+//! ```text
+//! Card::transmit ─┬─ control port ─▶ control ──────────────────────────┐
+//!                 └─ APDU port ─▶ session: logical channel, chain, Le  │
+//!                                    └─▶ router ─▶ isd · piv · uicc ◀──┘
+//!                                                     │
+//!                              services: nvm (sealed), rng, Platform
+//! ```
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -7,13 +15,22 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-pub mod application;
+mod atr;
+mod card;
+mod control;
 pub mod crypto;
+mod isd;
 pub mod nvm;
 pub mod piv;
 pub mod platform;
 pub mod rng;
+mod router;
 pub mod services;
+mod session;
+mod uicc;
 
 #[cfg(test)]
 mod testing;
+
+pub use atr::ATR;
+pub use card::Card;

@@ -1,4 +1,4 @@
-//! What an application may use while it executes one command.
+//! What an application may use while it executes one command, and the applications themselves.
 
 use cardhost_wire::{
     control::{CardId, Commit},
@@ -7,10 +7,16 @@ use cardhost_wire::{
 
 use crate::{
     nvm::{Change, Nvm},
-    piv,
+    piv::{self, Piv},
     platform::Platform,
     rng::{Generator, Rng},
 };
+
+/// Everything a command may reach: the applications and the services they share.
+pub struct Context<'a> {
+    pub(crate) piv: &'a mut Piv,
+    pub(crate) services: Services<'a>,
+}
 
 /// The card's services, lent to an application for one command.
 pub struct Services<'a> {

@@ -1,0 +1,77 @@
+//! From a communication protocol and an application identifier to an application.
+
+use alloc::vec::Vec;
+
+use cardhost_wire::{aid::Aid, apdu::CommandApdu, port::Protocol, status::Status};
+
+use crate::{
+    isd,
+    piv::{self, Piv},
+    services::Context,
+    uicc,
+};
+
+/// The application selected on a logical channel, with its session.
+pub enum Selected {
+    /// The secure element's issuer security domain.
+    Isd(isd::Session),
+    /// PIV.
+    Piv(piv::Session),
+    /// The UICC's root.
+    Uicc(uicc::Session),
+}
+
+impl Selected {
+    /// The application was selected, anew or again. Returns the SELECT response data.
+    ///
+    /// # Errors
+    /// A status word for the terminal.
+    pub fn select(&self) -> Result<Vec<u8>, Status> {
+        match self {
+            Self::Isd(_) => Ok(isd::Session::select_response()),
+            Self::Piv(_) => Ok(Piv::select_response()),
+            Self::Uicc(_) => Err(Status::NOT_FOUND),
+        }
+    }
+
+    /// Executes one whole command: chains reassembled, class bits for chaining and channel cleared.
+    ///
+    /// # Errors
+    /// A status word for the terminal.
+    pub fn execute(
+        &mut self,
+        command: &CommandApdu<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Vec<u8>, Status> {
+        match self {
+            Self::Isd(session) => session.execute(command),
+            Self::Piv(session) => context.piv.process(session, &mut context.services, command),
+            Self::Uicc(session) => session.execute(command),
+        }
+    }
+}
+
+/// What is selected after a reset of this protocol.
+pub fn root(protocol: Protocol) -> Selected {
+    if is_secure_element(protocol) {
+        Selected::Isd(isd::Session::default())
+    } else {
+        Selected::Uicc(uicc::Session::default())
+    }
+}
+
+/// The application that a full, partial or empty DF name selects on this protocol.
+pub fn resolve(protocol: Protocol, name: &[u8]) -> Option<Selected> {
+    if name.is_empty() {
+        return Some(root(protocol));
+    }
+    if Aid::SHARED_ROOT.matches(name) && is_secure_element(protocol) || Aid::ISD.matches(name) {
+        return Some(Selected::Isd(isd::Session::default()));
+    }
+    Aid::PIV.matches(name).then(|| Selected::Piv(piv::Session::default()))
+}
+
+/// The default pairing of protocols with containers: ISO/IEC 7816-3 is the UICC's, the rest the secure element's.
+const fn is_secure_element(protocol: Protocol) -> bool {
+    !matches!(protocol, Protocol::Iso7816T0 | Protocol::Iso7816T1)
+}
