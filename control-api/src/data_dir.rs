@@ -7,6 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The store's database, in the data directory.
+pub const DATABASE: &str = "store.db";
+/// The public key of the host's signing key, hexadecimal, in the data directory.
+pub const PUBLIC_KEY: &str = "pki/signing.pub";
+
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
@@ -52,12 +57,22 @@ impl DataDir {
 
     /// The store's database.
     pub fn database(&self) -> PathBuf {
-        self.root.join("store.db")
+        self.root.join(DATABASE)
     }
 
     /// The launcher's host key. The daemon only names it and never opens it.
     pub fn host_key(&self) -> PathBuf {
         self.root.join("host.key")
+    }
+
+    /// The key that signs receipts and heads of the audit log.
+    pub fn signing_key(&self) -> PathBuf {
+        self.pki("signing.key")
+    }
+
+    /// Its public key.
+    pub fn public_key(&self) -> PathBuf {
+        self.root.join(PUBLIC_KEY)
     }
 
     /// The embedded authority's own directory.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     body::Body,
     extract::{FromRequest, Request},
-    http::header,
+    http::{HeaderMap, header},
 };
 use futures_util::StreamExt as _;
 use serde::de::DeserializeOwned;
@@ -36,7 +36,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     type Rejection = Fault;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Fault> {
-        require_json(&request)?;
+        require_json(request.headers())?;
         let RawBody(bytes) = RawBody::from_request(request, app).await?;
         parse(&bytes).map(Self)
     }
@@ -51,8 +51,8 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
 }
 
 /// Refuses a body of another type than JSON, so that no browser's form can stand for a request.
-pub fn require_json(request: &Request) -> Result<(), Fault> {
-    let given = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+pub fn require_json(headers: &HeaderMap) -> Result<(), Fault> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = given.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         Ok(())

@@ -35,7 +35,7 @@ pub struct IdempotencyKey {
     idempotency_key: Option<String>,
 }
 
-/// A creating request, and under which key if any.
+/// A creating request, and under which key if any. No body stands for an empty object.
 pub struct Idempotent<T> {
     request: T,
     key: Option<Keyed>,
@@ -78,11 +78,14 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Idempotent<T> {
     type Rejection = Fault;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Fault> {
-        body::require_json(&request)?;
         let (parts, body) = request.into_parts();
         let key = key(&parts)?;
         let RawBody(bytes) = RawBody::from_request(Request::new(body), app).await?;
         let key = key.map(|key| keyed(&parts, &key, &bytes)).transpose()?;
+        if bytes.is_empty() {
+            return Ok(Self { request: body::parse(b"{}")?, key });
+        }
+        body::require_json(&parts.headers)?;
         Ok(Self { request: body::parse(&bytes)?, key })
     }
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     App,
     auth::{name::Name, password::Busy, token::Token},
-    store::sessions::NewSession,
+    store::sessions::{NewSession, Start},
 };
 
 /// How long a token is valid.
@@ -61,6 +61,7 @@ struct SessionToken {
 #[utoipa::path(post, path = "/v1/sessions", tag = "sessions", security(()), request_body = Login, responses(
     (status = 201, description = "logged in", body = SessionToken),
     (status = 401, description = "login-refused", body = Problem, content_type = "application/problem+json"),
+    (status = 403, description = "device-certificate-required: the connection's one is not accepted", body = Problem, content_type = "application/problem+json"),
     (status = 429, description = "too-many-requests", body = Problem, content_type = "application/problem+json"),
 ))]
 async fn create(
@@ -72,8 +73,10 @@ async fn create(
     let token = Token::generate();
     let expires_at = Timestamp::now() + VALIDITY;
     let session = NewSession { token: token.hash(), user, device, expires_at };
-    if !app.sessions.insert(session).await? {
-        return Err(refused());
+    match app.sessions.insert(session).await? {
+        Start::Done => {}
+        Start::UnknownDevice => return Err(unknown_device()),
+        Start::UnknownUser => return Err(refused()),
     }
     Ok((StatusCode::CREATED, Json(SessionToken { token: token.into(), expires_at })))
 }
@@ -100,6 +103,11 @@ async fn verified(app: &App, login: Login) -> Result<Name, Fault> {
 
 fn refused() -> Fault {
     Fault::new(Kind::LOGIN_REFUSED, "the user is not on the authorised list, or the password is wrong")
+}
+
+fn unknown_device() -> Fault {
+    let detail = "the connection's client certificate is not accepted (any more): enrol the device again";
+    Fault::new(Kind::DEVICE_CERTIFICATE_REQUIRED, detail)
 }
 
 impl From<Busy> for Fault {

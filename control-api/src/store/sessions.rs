@@ -21,6 +21,17 @@ pub struct NewSession {
     pub expires_at: Timestamp,
 }
 
+/// What [`Sessions::insert`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The session has begun.
+    Done,
+    /// Refused: the device is not accepted (any more).
+    UnknownDevice,
+    /// Refused: the user went away meanwhile.
+    UnknownUser,
+}
+
 /// A valid session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -42,8 +53,8 @@ impl Sessions {
         Self(store)
     }
 
-    /// Starts a session; false if its device is not accepted or its user went away meanwhile.
-    pub async fn insert(&self, session: NewSession) -> Result<bool, StoreError> {
+    /// Starts a session.
+    pub async fn insert(&self, session: NewSession) -> Result<Start, StoreError> {
         self.0.write(move |transaction| insert(transaction, &session)).await
     }
 
@@ -84,13 +95,13 @@ struct Stored {
     bound_to: Option<Fingerprint>,
 }
 
-fn insert(transaction: &Transaction<'_>, session: &NewSession) -> rusqlite::Result<bool> {
+fn insert(transaction: &Transaction<'_>, session: &NewSession) -> rusqlite::Result<Start> {
     // Here, where sessions begin, those that are over leave.
     transaction.execute("DELETE FROM sessions WHERE expires_at <= ?1", [now()])?;
     if let Some(device) = &session.device
         && !is_accepted(transaction, device)?
     {
-        return Ok(false);
+        return Ok(Start::UnknownDevice);
     }
     let inserted = transaction.execute(
         "INSERT INTO sessions (token_hash, user, device, expires_at)
@@ -102,7 +113,7 @@ fn insert(transaction: &Transaction<'_>, session: &NewSession) -> rusqlite::Resu
             session.expires_at.as_second()
         ],
     )?;
-    Ok(inserted == 1)
+    Ok(if inserted == 1 { Start::Done } else { Start::UnknownUser })
 }
 
 fn stored(connection: &rusqlite::Connection, token: &TokenHash) -> rusqlite::Result<Option<Stored>> {

@@ -73,7 +73,8 @@ async fn a_removed_device_is_refused_at_once() {
     let on_device = client.clone().log_in("alice", PASSWORD).await.unwrap();
     alice.delete(&format!("/v1/terminals/till/devices/{id}")).await.unwrap();
     assert_eq!(on_device.get("/v1/terminals").await, Err(refusal(401, "unauthenticated")));
-    assert_eq!(client.log_in("alice", PASSWORD).await.err(), Some(refusal(401, "login-refused")));
+    let again = client.log_in("alice", PASSWORD).await.err();
+    assert_eq!(again, Some(refusal(403, "device-certificate-required")));
 }
 
 #[tokio::test]
