@@ -9,11 +9,14 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod audit;
 pub mod auth;
+pub mod card;
 pub mod cli;
 pub mod data_dir;
 pub mod host;
 pub mod http;
+pub mod launcher;
 pub mod pki;
 pub mod server;
 pub mod store;

@@ -1,0 +1,92 @@
+//! What an audit entry says.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::auth::name::Name;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// A user was made or changed.
+    UserPut,
+    /// A user was removed.
+    UserDeleted,
+    /// A terminal was made or assigned.
+    TerminalPut,
+    /// A terminal was removed.
+    TerminalDeleted,
+    /// A device of a terminal was enrolled.
+    DeviceEnrolled,
+    /// A device of a terminal was removed.
+    DeviceDeleted,
+    /// A card was made.
+    CardCreated,
+    /// A card was destroyed.
+    CardDestroyed,
+    /// A certificate was issued and stored in the card.
+    CertificateCreated,
+    /// The creation of a certificate was undone.
+    CertificateUndone,
+    /// A certificate was renewed.
+    CertificateRenewed,
+    /// A certificate was revoked and deleted with its key.
+    CertificateDeleted,
+    /// The authority revoked a certificate whose key was gone already.
+    CertificateRevoked,
+    /// An operator has to revoke a certificate where it was issued.
+    CertificateOrphaned,
+    /// The authority decided on an authentication.
+    Authentication,
+    /// The user took the card's first secrets.
+    SecretsAcknowledged,
+}
+
+/// An audit entry. Fields stand in the order of their names: that makes its JSON canonical.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// What happened.
+    pub action: Action,
+    /// Further facts by name; never a secret.
+    pub detail: BTreeMap<String, String>,
+    /// The terminal it concerns.
+    pub terminal: Option<Name>,
+    /// When, RFC 3339.
+    pub time: Timestamp,
+    /// The user who asked for it; none if the host did it by itself.
+    pub user: Option<Name>,
+}
+
+impl Entry {
+    /// An entry of now.
+    pub fn new(action: Action) -> Self {
+        Self { action, detail: BTreeMap::new(), terminal: None, time: Timestamp::now(), user: None }
+    }
+
+    /// Names the terminal.
+    pub fn terminal(mut self, terminal: &Name) -> Self {
+        self.terminal = Some(terminal.clone());
+        self
+    }
+
+    /// Names the user.
+    pub fn user(mut self, user: &Name) -> Self {
+        self.user = Some(user.clone());
+        self
+    }
+
+    /// Adds a fact.
+    pub fn detail(mut self, name: &str, value: impl ToString) -> Self {
+        self.detail.insert(name.into(), value.to_string());
+        self
+    }
+
+    /// The entry as it is hashed.
+    pub fn canonical(&self) -> String {
+        serde_json::to_string(self).expect("names and texts are JSON")
+    }
+}

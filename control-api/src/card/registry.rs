@@ -1,0 +1,502 @@
+//! The cards by terminal: at most one microVM each, started at first use.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use cardhost_wire::{
+    control::{Answer, CardId, Command, Refusal, Started},
+    frame::FrameReader,
+    link::Statistics,
+    port::Protocol,
+};
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+use tokio::{
+    sync::{self, Notify, mpsc, oneshot, watch},
+    time,
+};
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::{
+    CardError, Channel, Presence, START_TIMEOUT,
+    guest::Guest,
+    link::Link,
+    ports::{Ports, Reply},
+    start::{self, State},
+    task::{End, MAILBOX, Mail, Task},
+};
+use crate::{
+    auth::name::Name,
+    launcher::{CardStart, Instance, Launcher},
+    store::{
+        Store, StoreError,
+        cards::{self, CardRecord, CardState},
+    },
+};
+
+/// How long a killed process may take to be gone before it is only reported.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a card's process may take to tell its counters.
+const STATISTICS_TIMEOUT: Duration = Duration::from_secs(1);
+const NO_CARD: &str = "the terminal has no card";
+
+/// A card as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardStatus {
+    /// Its terminal.
+    pub terminal: Name,
+    /// Its process, if it is live.
+    pub pid: Option<u32>,
+    /// Resident memory of the guest, KiB, if it is live.
+    pub memory_kib: Option<u64>,
+    /// Why its guest does not accept the stored state, if so.
+    pub refused: Option<Refusal>,
+    /// Its credentials.
+    pub credentials: u32,
+    /// SHA-256 of its guest image.
+    pub image: [u8; 32],
+}
+
+/// The registry. Cloning gives another handle of the same.
+#[derive(Clone)]
+pub struct Cards(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    launcher: Launcher,
+    entries: Mutex<HashMap<Name, Arc<Entry>>>,
+    ended: Notify,
+}
+
+/// What is known of a terminal's card while somebody uses or watches it.
+pub(super) struct Entry {
+    terminal: Name,
+    /// Held while a card is started, so that two first uses make one microVM.
+    starting: sync::Mutex<()>,
+    standing: Mutex<Standing>,
+    presence: watch::Sender<Presence>,
+    channels: [AtomicBool; Protocol::ALL.len()],
+}
+
+enum Standing {
+    AtRest,
+    Live(Live),
+    Refused(Refusal),
+}
+
+/// A running card. Cloning gives another handle of the same.
+#[derive(Clone)]
+pub(super) struct Live {
+    pub(super) mail: mpsc::Sender<Mail>,
+    pid: u32,
+    stop: Arc<Mutex<Option<oneshot::Sender<()>>>>,
+    gone: watch::Receiver<bool>,
+}
+
+impl Cards {
+    /// The cards in this store, run by this launcher.
+    pub fn new(store: Store, launcher: Launcher) -> Self {
+        let entries = Mutex::default();
+        Self(Arc::new(Inner { store, launcher, entries, ended: Notify::new() }))
+    }
+
+    /// What the terminal sees of its card, and every change of it, whether it runs or not.
+    pub async fn presence(&self, terminal: &Name) -> Result<watch::Receiver<Presence>, CardError> {
+        let entry = self.entry(terminal);
+        let presence = entry.presence();
+        self.refresh(&entry).await?;
+        Ok(presence)
+    }
+
+    /// Reserves the terminal's channel of this protocol; the card need not be there yet.
+    pub async fn open(&self, terminal: &Name, protocol: Protocol) -> Result<Channel, CardError> {
+        let entry = self.entry(terminal);
+        let channel = Channel::reserve(self.clone(), entry.clone(), protocol)?;
+        self.refresh(&entry).await?;
+        Ok(channel)
+    }
+
+    /// One of the host's narrow commands; new credentials are noted as made for `intent`.
+    pub async fn command(
+        &self,
+        terminal: &Name,
+        command: Command,
+        intent: Option<Uuid>,
+    ) -> Result<Answer, CardError> {
+        let live = self.start(&self.entry(terminal)).await?;
+        live.ask(|reply| Mail::Command { command, intent, reply }).await
+    }
+
+    /// Makes sure that the terminal's card runs.
+    pub async fn wake(&self, terminal: &Name) -> Result<(), CardError> {
+        self.start(&self.entry(terminal)).await.map(drop)
+    }
+
+    /// Makes the terminal's card, which must not exist, and starts it.
+    pub async fn create(&self, terminal: &Name) -> Result<CardId, CardError> {
+        let entry = self.entry(terminal);
+        let _one_at_a_time = entry.starting.lock().await;
+        let mut card = CardId::default();
+        getrandom::fill(&mut card).map_err(|error| CardError::Resources(error.into()))?;
+        let (link, instance) = self.launch(terminal, card, None).await?;
+        let record = self.new_record(terminal, card, &instance);
+        self.0.store.write(move |transaction| cards::insert(transaction, &record)).await?;
+        self.bring_up(&entry, card, link, instance, State::new_card()).await?;
+        Ok(card)
+    }
+
+    /// Ends the card's process, if it runs, and waits until it is gone.
+    pub async fn stop(&self, terminal: &Name) {
+        let entry = self.entry(terminal);
+        let _one_at_a_time = entry.starting.lock().await;
+        let live = match &*entry.standing() {
+            Standing::Live(live) => Some(live.clone()),
+            Standing::AtRest | Standing::Refused(_) => None,
+        };
+        if let Some(live) = live {
+            live.stop().await;
+        }
+    }
+
+    /// Tells watchers what the store now says of the terminal's card.
+    pub async fn announce(&self, terminal: &Name) -> Result<(), CardError> {
+        Ok(self.refresh(&self.entry(terminal)).await?)
+    }
+
+    /// Waits until a card stopped because its last credential is gone.
+    pub async fn ended(&self) {
+        self.0.ended.notified().await;
+    }
+
+    /// The terminal's card as operators see it, `None` if it has none.
+    pub async fn status(&self, terminal: &Name) -> Result<Option<CardStatus>, CardError> {
+        let name = terminal.clone();
+        let found = self.0.store.read(move |connection| {
+            let Some(card) = cards::find(connection, &name)? else { return Ok(None) };
+            let credentials = cards::count_credentials(connection, &card.card)?;
+            Ok(Some((card, credentials)))
+        });
+        let Some((card, credentials)) = found.await? else { return Ok(None) };
+        let mut status = self.describe(card, credentials);
+        status.memory_kib = self.memory_kib(terminal).await;
+        Ok(Some(status))
+    }
+
+    /// At most `limit` cards of the terminals after this name, without their memory.
+    pub async fn list(&self, after: String, limit: u32) -> Result<Vec<CardStatus>, CardError> {
+        let read = self.0.store.read(move |connection| {
+            let found = cards::list(connection, &after, limit)?;
+            let count = |card: CardRecord| {
+                let credentials = cards::count_credentials(connection, &card.card)?;
+                Ok((card, credentials))
+            };
+            found.into_iter().map(count).collect::<rusqlite::Result<Vec<_>>>()
+        });
+        Ok(read.await?.into_iter().map(|(card, credentials)| self.describe(card, credentials)).collect())
+    }
+
+    /// The running card, started from its stored state if it is at rest.
+    pub(super) async fn start(&self, entry: &Arc<Entry>) -> Result<Live, CardError> {
+        if let Some(live) = entry.running() {
+            return Ok(live);
+        }
+        let _one_at_a_time = entry.starting.lock().await;
+        if let Some(live) = entry.running() {
+            return Ok(live);
+        }
+        entry.wait_until_gone().await;
+        let (card, state) = self.load(&entry.terminal).await?.ok_or(CardError::Absent)?;
+        let (link, instance) =
+            self.launch(&entry.terminal, card.card, Some(card.wrapped_key.clone())).await?;
+        self.bring_up(entry, card.card, link, instance, state).await
+    }
+
+    /// Drops what is known of a terminal that nobody uses or watches.
+    pub(super) fn forget_if_idle(&self, entry: Arc<Entry>) {
+        let terminal = entry.terminal.clone();
+        drop(entry);
+        let mut entries = self.entries();
+        // Handles are only cloned under this lock: one that is alone stays alone.
+        let idle = |entry: &Arc<Entry>| Arc::strong_count(entry) == 1 && entry.is_idle();
+        if entries.get(&terminal).is_some_and(idle) {
+            entries.remove(&terminal);
+        }
+    }
+
+    async fn load(&self, terminal: &Name) -> Result<Option<(CardRecord, State)>, StoreError> {
+        let terminal = terminal.clone();
+        let read = self.0.store.read(move |connection| {
+            // One snapshot: the head fits the records.
+            let connection = connection.unchecked_transaction()?;
+            let found = cards::find(&connection, &terminal)?.filter(|card| card.state == CardState::InUse);
+            let Some(card) = found else { return Ok(None) };
+            let records = cards::records(&connection, &card.card)?;
+            let state = State { epoch: card.epoch, head: card.head.clone(), records };
+            Ok(Some((card, state)))
+        });
+        read.await
+    }
+
+    async fn launch(
+        &self,
+        terminal: &Name,
+        card: CardId,
+        wrapped_key: Option<Vec<u8>>,
+    ) -> Result<(Link, Instance), CardError> {
+        let (link, theirs) = Link::pair().map_err(CardError::Resources)?;
+        let owner = Sha256::digest(terminal.as_str()).into();
+        let start = CardStart { card, owner, wrapped_key };
+        let launched = time::timeout(START_TIMEOUT, self.0.launcher.start(start, theirs)).await;
+        Ok((link, launched.map_err(|_| CardError::TimedOut)??))
+    }
+
+    async fn bring_up(
+        &self,
+        entry: &Arc<Entry>,
+        card: CardId,
+        mut link: Link,
+        instance: Instance,
+        state: State,
+    ) -> Result<Live, CardError> {
+        let began = time::Instant::now();
+        let verdict = time::timeout(START_TIMEOUT, start::start(&mut link, state)).await;
+        match verdict.unwrap_or(Err(CardError::TimedOut)) {
+            Ok((started, reader)) => {
+                metrics::histogram!("cardhost_card_start_seconds").record(began.elapsed());
+                self.note(card, &instance, &started).await?;
+                Ok(self.animate(entry, card, link, instance, reader))
+            }
+            Err(error) => {
+                tracing::error!(terminal = %entry.terminal, %error, "the card does not start");
+                drop(time::timeout(KILL_TIMEOUT, instance.kill()).await);
+                if let CardError::Refused(why) = error {
+                    *entry.standing() = Standing::Refused(why);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn note(&self, card: CardId, instance: &Instance, started: &Started) -> Result<(), StoreError> {
+        let (wrapped_key, atr) = (instance.wrapped_key.clone(), started.atr.clone());
+        let noted = (wrapped_key.clone(), Some(atr.clone()));
+        let sql = "SELECT wrapped_key, atr FROM cards WHERE card = ?1";
+        let read = move |connection: &rusqlite::Connection| {
+            connection.prepare_cached(sql)?.query_row([card], |row| Ok((row.get(0)?, row.get(1)?)))
+        };
+        if self.0.store.read(read).await? == noted {
+            return Ok(());
+        }
+        self.0.store.write(move |transaction| cards::note_start(transaction, &card, &wrapped_key, &atr)).await
+    }
+
+    /// Gives a started card its task.
+    fn animate(
+        &self,
+        entry: &Arc<Entry>,
+        card: CardId,
+        link: Link,
+        instance: Instance,
+        reader: FrameReader,
+    ) -> Live {
+        let (mail, mailbox) = mpsc::channel(MAILBOX);
+        let (stop, stopped) = oneshot::channel();
+        let (going, gone) = watch::channel(false);
+        let stop = Arc::new(Mutex::new(Some(stop)));
+        let live = Live { mail, pid: instance.pid, stop, gone };
+        *entry.standing() = Standing::Live(live.clone());
+        let (guest, ports, store) = (Guest::new(reader), Ports::new(), self.0.store.clone());
+        let task = Task { card, store, link, guest, ports, statistics: Vec::new(), ending: None };
+        let (cards, entry) = (self.clone(), entry.clone());
+        let span = tracing::info_span!("card", terminal = %entry.terminal, pid = live.pid);
+        let life = async move {
+            metrics::gauge!("cardhost_cards_live").increment(1);
+            let end = task.run(mailbox, stopped).await;
+            let ending = time::timeout(KILL_TIMEOUT, instance.kill()).await;
+            metrics::gauge!("cardhost_cards_live").decrement(1);
+            tracing::info!(%end, ?ending, "the card stopped");
+            *entry.standing() = Standing::AtRest;
+            going.send_replace(true);
+            cards.bury(entry, &end).await;
+        };
+        tokio::spawn(life.instrument(span));
+        live
+    }
+
+    /// What follows a card's stop: its channels see a reset, or its end is announced.
+    async fn bury(&self, entry: Arc<Entry>, end: &End) {
+        match end {
+            End::LastCredential => self.0.ended.notify_one(),
+            End::Told | End::Failed(_) => {
+                entry.presence.send_if_modified(Presence::count_reset);
+            }
+        }
+        if let Err(error) = self.refresh(&entry).await {
+            tracing::error!(%error, "the card's presence is not known");
+        }
+        self.forget_if_idle(entry);
+    }
+
+    async fn refresh(&self, entry: &Entry) -> Result<(), StoreError> {
+        let terminal = entry.terminal.clone();
+        let read = move |connection: &rusqlite::Connection| {
+            let found = cards::find(connection, &terminal)?.filter(|card| card.state == CardState::InUse);
+            let Some(card) = found else { return Ok(None) };
+            let is_empty = cards::count_credentials(connection, &card.card)? == 0;
+            Ok(card.atr.filter(|_| !is_empty))
+        };
+        let atr = self.0.store.read(read).await?;
+        entry.presence.send_if_modified(|presence| presence.update(atr));
+        Ok(())
+    }
+
+    fn new_record(&self, terminal: &Name, card: CardId, instance: &Instance) -> CardRecord {
+        CardRecord {
+            terminal: terminal.clone(),
+            card,
+            wrapped_key: instance.wrapped_key.clone(),
+            measurement: self.0.launcher.measurement(),
+            epoch: 0,
+            head: None,
+            atr: None,
+            state: CardState::InUse,
+            created_at: Timestamp::now(),
+        }
+    }
+
+    fn describe(&self, card: CardRecord, credentials: u32) -> CardStatus {
+        let known = self.entries().get(&card.terminal).cloned();
+        let (pid, refused) = known.map_or((None, None), |entry| match &*entry.standing() {
+            Standing::Live(live) if live.is_running() => (Some(live.pid), None),
+            Standing::Refused(why) => (None, Some(*why)),
+            Standing::AtRest | Standing::Live(_) => (None, None),
+        });
+        let (terminal, image) = (card.terminal, card.measurement);
+        CardStatus { terminal, pid, memory_kib: None, refused, credentials, image }
+    }
+
+    async fn memory_kib(&self, terminal: &Name) -> Option<u64> {
+        let live = self.entries().get(terminal).cloned()?.running()?;
+        let (reply, answered) = oneshot::channel();
+        live.mail.send(Mail::Statistics { reply }).await.ok()?;
+        let Statistics { resident_pages, .. } =
+            time::timeout(STATISTICS_TIMEOUT, answered).await.ok()?.ok()?;
+        Some(resident_pages.saturating_mul(4))
+    }
+
+    fn entry(&self, terminal: &Name) -> Arc<Entry> {
+        let mut entries = self.entries();
+        entries.entry(terminal.clone()).or_insert_with(|| Arc::new(Entry::new(terminal))).clone()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<Name, Arc<Entry>>> {
+        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn new(terminal: &Name) -> Self {
+        Self {
+            terminal: terminal.clone(),
+            starting: sync::Mutex::default(),
+            standing: Mutex::new(Standing::AtRest),
+            presence: watch::Sender::new(Presence::Absent { reason: NO_CARD }),
+            channels: Default::default(),
+        }
+    }
+
+    pub(super) fn presence(&self) -> watch::Receiver<Presence> {
+        self.presence.subscribe()
+    }
+
+    /// Takes the protocol's only channel; false if it is taken.
+    pub(super) fn reserve(&self, protocol: Protocol) -> bool {
+        !self.channels[protocol as usize].swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn release(&self, protocol: Protocol) {
+        self.channels[protocol as usize].store(false, Ordering::Release);
+    }
+
+    fn is_idle(&self) -> bool {
+        self.presence.receiver_count() == 0 && matches!(*self.standing(), Standing::AtRest)
+    }
+
+    fn running(&self) -> Option<Live> {
+        match &*self.standing() {
+            Standing::Live(live) => Some(live.clone()).filter(Live::is_running),
+            Standing::AtRest | Standing::Refused(_) => None,
+        }
+    }
+
+    /// Waits for the end of a card that stopped already.
+    async fn wait_until_gone(&self) {
+        let live = match &*self.standing() {
+            Standing::Live(live) => Some(live.clone()),
+            Standing::AtRest | Standing::Refused(_) => None,
+        };
+        if let Some(mut live) = live {
+            drop(live.gone.wait_for(|gone| *gone).await);
+        }
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Live {
+    pub(super) fn is_running(&self) -> bool {
+        !self.mail.is_closed()
+    }
+
+    /// Puts a question to the card's task and waits for its answer.
+    pub(super) async fn ask<T>(&self, mail: impl FnOnce(Reply<T>) -> Mail) -> Result<T, CardError> {
+        let (reply, answered) = oneshot::channel();
+        self.mail.send(mail(reply)).await.map_err(|_| CardError::Stopped)?;
+        answered.await.map_err(|_| CardError::Stopped)?
+    }
+
+    async fn stop(mut self) {
+        if let Some(stop) = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // It may have stopped by itself already.
+            let _ = stop.send(());
+        }
+        drop(self.gone.wait_for(|gone| *gone).await);
+    }
+}
+
+impl Presence {
+    fn count_reset(&mut self) -> bool {
+        match self {
+            Self::Present { reset, .. } => {
+                *reset += 1;
+                true
+            }
+            Self::Absent { .. } => false,
+        }
+    }
+
+    /// Follows the store; true if that changed anything.
+    fn update(&mut self, atr: Option<Vec<u8>>) -> bool {
+        match (&*self, atr) {
+            (Self::Present { atr: seen, .. }, Some(atr)) if **seen == *atr => false,
+            (Self::Absent { .. }, None) => false,
+            (_, Some(atr)) => {
+                *self = Self::Present { atr: atr.into(), reset: 0 };
+                true
+            }
+            (Self::Present { .. }, None) => {
+                *self = Self::Absent { reason: "the card's last credential is gone" };
+                true
+            }
+        }
+    }
+}

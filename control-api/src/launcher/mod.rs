@@ -1,0 +1,169 @@
+//! The launcher's client: starts `cardhost-vmm` and asks it for microVMs ([`cardhost_wire::launch`]).
+//!
+//! ```text
+//!          first use, or next use after it died
+//! absent ─────────────────────────────────────▶ serving ──socket closed──▶ absent
+//!   ▲ pause after a failed start                   every card it ran is gone, pending starts fail
+//! ```
+//!
+//! The program runs from a sealed memfd, so that what runs is what this daemon was built with.
+
+mod process;
+mod supervisor;
+
+use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
+
+use cardhost_wire::{control::CardId, launch};
+use tokio::sync::{mpsc, oneshot};
+
+/// Orders that may wait for the launcher.
+const QUEUE: usize = 256;
+
+/// The guest image and the microVM program.
+#[derive(Clone, Copy, Debug)]
+pub struct Image {
+    /// The guest, ELF.
+    pub guest: &'static [u8],
+    /// Its SHA-256.
+    pub guest_sha256: [u8; 32],
+    /// The microVM program, ELF.
+    pub vmm: &'static [u8],
+}
+
+/// What the launcher is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What it runs.
+    pub image: Image,
+    /// The host key's file; only the launcher opens it.
+    pub host_key: PathBuf,
+    /// CPU time a guest may use for one exchange, milliseconds.
+    pub cpu_budget_ms: u32,
+    /// Development only: new cards are born with the well-known PIN, PUK and keys.
+    pub default_keys: bool,
+}
+
+/// Why a microVM was not started.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LauncherError {
+    /// The launcher says that it cannot work at all, for example without `/dev/kvm`.
+    #[error("card microVMs cannot run: {0}")]
+    Unusable(String),
+    /// The operating system does not start the launcher.
+    #[error("the launcher does not start")]
+    Spawn(#[source] Arc<io::Error>),
+    /// The launcher ended, or said nothing in time.
+    #[error("the launcher ended")]
+    Died,
+    /// The launcher broke the protocol.
+    #[error("the launcher sent a malformed message")]
+    Protocol,
+    /// The launcher did not start this card.
+    #[error("the launcher refused the card: {0:?}")]
+    Refused(launch::Refusal),
+    /// The daemon is ending, or too many starts wait.
+    #[error("no more cards are started")]
+    Closed,
+}
+
+/// How a microVM ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its process ended by itself with this code.
+    Exit(i32),
+    /// This signal ended it.
+    Signal(i32),
+    /// The launcher ended, and the process with it.
+    LauncherDied,
+}
+
+/// What is to be started.
+#[derive(Debug)]
+pub struct CardStart {
+    /// The card.
+    pub card: CardId,
+    /// SHA-256 of the terminal's name.
+    pub owner: [u8; 32],
+    /// The card's wrapped key; `None` makes one.
+    pub wrapped_key: Option<Vec<u8>>,
+}
+
+/// A running microVM. Dropping it ends the process.
+#[derive(Debug)]
+pub struct Instance {
+    number: u64,
+    /// The process.
+    pub pid: u32,
+    /// The card's wrapped key, to be stored before the card is used.
+    pub wrapped_key: Vec<u8>,
+    ended: oneshot::Receiver<Ending>,
+    orders: mpsc::Sender<Order>,
+}
+
+impl Instance {
+    /// Ends the process and waits until it is gone.
+    pub async fn kill(mut self) -> Ending {
+        drop(self.orders.send(Order::Kill(self.number)).await);
+        self.ended().await
+    }
+
+    /// Waits until the process is gone.
+    pub async fn ended(&mut self) -> Ending {
+        (&mut self.ended).await.unwrap_or(Ending::LauncherDied)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // A full queue means a launcher that hangs; then its end ends the process.
+        drop(self.orders.try_send(Order::Kill(self.number)));
+    }
+}
+
+enum Order {
+    Ready(oneshot::Sender<Result<(), LauncherError>>),
+    Start(CardStart, OwnedFd, oneshot::Sender<Result<Instance, LauncherError>>),
+    Kill(u64),
+}
+
+/// A handle of the launcher. When the last one is gone the launcher and its cards end.
+#[derive(Clone)]
+pub struct Launcher {
+    orders: mpsc::Sender<Order>,
+    image: Image,
+}
+
+impl Launcher {
+    /// Makes the client; the program itself is started at first use. Must be called in a tokio runtime.
+    pub fn new(config: Config) -> Result<Self, LauncherError> {
+        let image = config.image;
+        let program = process::Program::new(config).map_err(|error| LauncherError::Spawn(Arc::new(error)))?;
+        let (orders, waiting) = mpsc::channel(QUEUE);
+        tokio::spawn(supervisor::supervise(program, orders.downgrade(), waiting));
+        Ok(Self { orders, image })
+    }
+
+    /// SHA-256 of the guest image that cards run.
+    pub fn measurement(&self) -> [u8; 32] {
+        self.image.guest_sha256
+    }
+
+    /// Makes sure that the launcher runs and accepts starts.
+    pub async fn ready(&self) -> Result<(), LauncherError> {
+        self.ask(Order::Ready).await
+    }
+
+    /// Starts a card whose link is `link`.
+    pub async fn start(&self, start: CardStart, link: OwnedFd) -> Result<Instance, LauncherError> {
+        self.ask(|answer| Order::Start(start, link, answer)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<Result<T, LauncherError>>) -> Order,
+    ) -> Result<T, LauncherError> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(order(answer)).await.map_err(|_| LauncherError::Closed)?;
+        answered.await.map_err(|_| LauncherError::Died)?
+    }
+}

@@ -1,0 +1,135 @@
+//! The launcher's process and its socket.
+
+use std::{
+    io::{self, IoSlice, Write as _},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    process::Stdio,
+    time::Duration,
+};
+
+use cardhost_wire::launch::{MAX_MESSAGE, Reply, Request, VERSION};
+use nix::{
+    fcntl::{FcntlArg, SealFlag, fcntl},
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair},
+    },
+};
+use tokio::{
+    net::UnixDatagram,
+    process::{Child, Command},
+    time,
+};
+
+use super::{Config, LauncherError};
+
+/// How long the launcher may take until it accepts starts.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is run, in sealed memory.
+pub(super) struct Program {
+    vmm: OwnedFd,
+    guest: OwnedFd,
+    pub(super) config: Config,
+}
+
+impl Program {
+    pub(super) fn new(config: Config) -> io::Result<Self> {
+        let vmm = sealed("cardhost-vmm", config.image.vmm)?;
+        let guest = sealed("cardhost-guest", config.image.guest)?;
+        Ok(Self { vmm, guest, config })
+    }
+
+    /// Starts the process and waits until it is ready.
+    pub(super) async fn start(&self) -> Result<Process, LauncherError> {
+        let mut process = self.spawn().map_err(|error| LauncherError::Spawn(error.into()))?;
+        let hello = Request::Hello {
+            version: VERSION,
+            host_key: self.config.host_key.to_string_lossy().into_owned(),
+            measurement: self.config.image.guest_sha256,
+        };
+        process.send(&hello, Some(self.guest.as_fd())).await?;
+        match time::timeout(READY_TIMEOUT, process.receive()).await {
+            Ok(Ok(Reply::Ready)) => Ok(process),
+            Ok(Ok(Reply::Unusable(why))) => Err(LauncherError::Unusable(bounded(why))),
+            Ok(Ok(_)) => Err(LauncherError::Protocol),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(LauncherError::Died),
+        }
+    }
+
+    fn spawn(&self) -> io::Result<Process> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        let flags = nix::fcntl::OFlag::O_NONBLOCK;
+        fcntl(&ours, FcntlArg::F_SETFL(flags))?;
+        // The child resolves the path before close-on-exec takes the descriptor away.
+        let child = Command::new(format!("/proc/self/fd/{}", self.vmm.as_raw_fd()))
+            .arg0("cardhost-vmm")
+            .env_clear()
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        let socket = UnixDatagram::from_std(ours.into())?;
+        Ok(Process { socket, child })
+    }
+}
+
+/// A running launcher; dropped, it is killed.
+pub(super) struct Process {
+    /// A `SOCK_SEQPACKET` socket; tokio has no type of its own for it and only polls it here.
+    socket: UnixDatagram,
+    child: Child,
+}
+
+impl Process {
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Sends a request, with a descriptor if it takes one.
+    pub(super) async fn send(
+        &self,
+        request: &Request,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<(), LauncherError> {
+        let message = request.encode();
+        let fds: Vec<RawFd> = fd.iter().map(|fd| fd.as_raw_fd()).collect();
+        let rights = [ControlMessage::ScmRights(&fds)];
+        let rights = if fds.is_empty() { &[] } else { &rights[..] };
+        let send = || {
+            let iov = [IoSlice::new(&message)];
+            let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+            Ok(sendmsg::<()>(self.socket.as_raw_fd(), &iov, rights, flags, None)?)
+        };
+        let sent = self.socket.async_io(tokio::io::Interest::WRITABLE, send).await;
+        sent.map(drop).map_err(|_| LauncherError::Died)
+    }
+
+    /// The next reply. Cancelling loses none.
+    pub(super) async fn receive(&mut self) -> Result<Reply, LauncherError> {
+        let mut message = vec![0; MAX_MESSAGE];
+        let receive = || Ok(recv(self.socket.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT)?);
+        let received = self.socket.async_io(tokio::io::Interest::READABLE, receive).await;
+        let length = received.map_err(|_| LauncherError::Died)?;
+        let message = message.get(..length).filter(|message| !message.is_empty());
+        Reply::decode(message.ok_or(LauncherError::Died)?).map_err(|_| LauncherError::Protocol)
+    }
+}
+
+fn sealed(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
+    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    let mut file = std::fs::File::from(fd);
+    file.write_all(content)?;
+    let seals =
+        SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file.into())
+}
+
+/// What the launcher says for people, no longer than a line or two.
+fn bounded(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(500));
+    text
+}

@@ -1,0 +1,195 @@
+//! The task that owns the launcher's process: orders in, replies out, restart at next use.
+
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd as _, OwnedFd},
+    time::Duration,
+};
+
+use cardhost_wire::launch::{Reply, Request, Start};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{
+    CardStart, Ending, Instance, LauncherError, Order,
+    process::{Process, Program},
+};
+
+/// After a failed start of the launcher, starts fail at once for this long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+type Answer = oneshot::Sender<Result<Instance, LauncherError>>;
+
+/// Runs until every handle of the launcher is gone.
+pub(super) async fn supervise(
+    program: Program,
+    orders: mpsc::WeakSender<Order>,
+    mut waiting: mpsc::Receiver<Order>,
+) {
+    let mut supervisor = Supervisor { program, orders, state: State::Absent, last: 0 };
+    loop {
+        match &mut supervisor.state {
+            State::Serving(serving) => tokio::select! {
+                order = waiting.recv() => match order {
+                    Some(order) => supervisor.take(order).await,
+                    None => return,
+                },
+                reply = serving.process.receive() => supervisor.heard(reply),
+            },
+            State::Absent | State::Failed(..) => match waiting.recv().await {
+                Some(order) => supervisor.take(order).await,
+                None => return,
+            },
+        }
+    }
+}
+
+enum State {
+    Absent,
+    Failed(LauncherError, Instant),
+    Serving(Serving),
+}
+
+struct Serving {
+    process: Process,
+    starting: HashMap<u64, Answer>,
+    running: HashMap<u64, oneshot::Sender<Ending>>,
+}
+
+struct Supervisor {
+    program: Program,
+    orders: mpsc::WeakSender<Order>,
+    state: State,
+    last: u64,
+}
+
+impl Supervisor {
+    async fn take(&mut self, order: Order) {
+        match order {
+            Order::Ready(answer) => drop(answer.send(self.serving().await.map(drop))),
+            Order::Start(start, link, answer) => self.start(start, link, answer).await,
+            Order::Kill(instance) => self.kill(instance).await,
+        }
+    }
+
+    /// The running launcher, started if there is none.
+    async fn serving(&mut self) -> Result<&mut Serving, LauncherError> {
+        if let State::Failed(error, since) = &self.state
+            && since.elapsed() < PAUSE
+        {
+            return Err(error.clone());
+        }
+        if !matches!(self.state, State::Serving(_)) {
+            self.state = match self.program.start().await {
+                Ok(process) => State::serving(process),
+                Err(error) => State::failed(error),
+            };
+        }
+        match &mut self.state {
+            State::Serving(serving) => Ok(serving),
+            State::Failed(error, _) => Err(error.clone()),
+            State::Absent => Err(LauncherError::Died),
+        }
+    }
+
+    async fn start(&mut self, start: CardStart, link: OwnedFd, answer: Answer) {
+        self.last += 1;
+        let (instance, config) = (self.last, &self.program.config);
+        let request = Request::Start(Start {
+            instance,
+            card: start.card,
+            owner: start.owner,
+            wrapped_key: start.wrapped_key,
+            cpu_budget_ms: config.cpu_budget_ms,
+            default_keys: config.default_keys,
+        });
+        match self.serving().await {
+            Ok(serving) => {
+                serving.starting.insert(instance, answer);
+                let sent = serving.process.send(&request, Some(link.as_fd())).await;
+                self.check(sent);
+            }
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    async fn kill(&mut self, instance: u64) {
+        let State::Serving(serving) = &mut self.state else { return };
+        if serving.running.contains_key(&instance) {
+            let sent = serving.process.send(&Request::Kill { instance }, None).await;
+            self.check(sent);
+        }
+    }
+
+    fn heard(&mut self, reply: Result<Reply, LauncherError>) {
+        let State::Serving(serving) = &mut self.state else { return };
+        let understood = match reply {
+            Ok(Reply::Started { instance, pid, wrapped_key }) => {
+                serving.started(instance, pid, wrapped_key, &self.orders)
+            }
+            Ok(Reply::Refused { instance, reason }) => {
+                serving.answer(instance, Err(LauncherError::Refused(reason)))
+            }
+            Ok(Reply::Exited { instance, code, signal }) => serving.exited(instance, code, signal),
+            Ok(Reply::Unusable(why)) => Err(LauncherError::Unusable(why)),
+            Ok(Reply::Ready) => Err(LauncherError::Protocol),
+            Err(error) => Err(error),
+        };
+        self.check(understood);
+    }
+
+    /// An error ends the launcher: dropped, its process is killed, starts fail and instances see their end.
+    fn check(&mut self, result: Result<(), LauncherError>) {
+        let Err(error) = result else { return };
+        tracing::error!(%error, "the launcher is gone, and every card with it");
+        metrics::counter!("cardhost_launcher_deaths_total").increment(1);
+        self.state = State::Absent;
+    }
+}
+
+impl State {
+    fn serving(process: Process) -> Self {
+        tracing::info!(pid = process.pid(), "the launcher accepts starts");
+        Self::Serving(Serving { process, starting: HashMap::new(), running: HashMap::new() })
+    }
+
+    fn failed(error: LauncherError) -> Self {
+        tracing::error!(%error, "the launcher does not serve");
+        Self::Failed(error, Instant::now())
+    }
+}
+
+impl Serving {
+    fn started(
+        &mut self,
+        number: u64,
+        pid: u32,
+        wrapped_key: Vec<u8>,
+        orders: &mpsc::WeakSender<Order>,
+    ) -> Result<(), LauncherError> {
+        let orders = orders.upgrade().ok_or(LauncherError::Closed)?;
+        let (ending, ended) = oneshot::channel();
+        self.running.insert(number, ending);
+        // If nobody waits any more the instance is dropped here, which kills it.
+        self.answer(number, Ok(Instance { number, pid, wrapped_key, ended, orders }))
+    }
+
+    fn answer(&mut self, number: u64, result: Result<Instance, LauncherError>) -> Result<(), LauncherError> {
+        let answer = self.starting.remove(&number).ok_or(LauncherError::Protocol)?;
+        drop(answer.send(result));
+        Ok(())
+    }
+
+    fn exited(&mut self, number: u64, code: Option<i32>, signal: Option<i32>) -> Result<(), LauncherError> {
+        let ending = self.running.remove(&number).ok_or(LauncherError::Protocol)?;
+        let how = match (code, signal) {
+            (_, Some(signal)) => Ending::Signal(signal),
+            (code, None) => Ending::Exit(code.unwrap_or_default()),
+        };
+        // Nobody may wait for it any more.
+        let _ = ending.send(how);
+        Ok(())
+    }
+}
