@@ -1,6 +1,11 @@
 //! Passwords: argon2id (RFC 9106), with bounded concurrency and the same cost whether a user exists or not.
 
-use std::{num::NonZero, sync::Arc, thread};
+use std::{
+    collections::HashMap,
+    num::NonZero,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
 
 use argon2::{
     Argon2,
@@ -10,7 +15,9 @@ use cardhost_wire::key::Secret;
 use tokio::{sync::Semaphore, task};
 
 /// Computations that may wait for each one that runs; more callers are turned away.
-const WAITING_PER_RUNNING: usize = 8;
+const WAITING_PER_RUNNING: usize = 32;
+/// How many of them may be for one name, so that guesses at one user leave room for the others.
+const PER_NAME: usize = 8;
 /// Shortest password, bytes.
 pub const MIN_LENGTH: usize = 8;
 /// Longest password, bytes.
@@ -24,6 +31,7 @@ pub struct Busy;
 /// Hashes and verifies passwords, at most half of the processors' worth at a time.
 pub struct Passwords {
     admitted: Arc<Semaphore>,
+    names: Arc<Names>,
     running: Arc<Semaphore>,
     /// Hash of a password that nobody has, verified for users who do not exist.
     nobody: Arc<str>,
@@ -35,6 +43,7 @@ impl Passwords {
         let running = (thread::available_parallelism().map_or(1, NonZero::get) / 2).max(1);
         Self {
             admitted: Arc::new(Semaphore::new(running * (1 + WAITING_PER_RUNNING))),
+            names: Arc::default(),
             running: Arc::new(Semaphore::new(running)),
             nobody: hash(&Secret(random::<32>().to_vec())).into(),
         }
@@ -45,8 +54,9 @@ impl Passwords {
         self.compute(move || hash(&password)).await
     }
 
-    /// True if `stored` is there and is this password's hash.
-    pub async fn verify(&self, stored: Option<String>, password: Secret) -> Result<bool, Busy> {
+    /// True if `stored`, the hash of the user of this name, is there and is this password's.
+    pub async fn verify(&self, name: &str, stored: Option<String>, password: Secret) -> Result<bool, Busy> {
+        let _admitted = self.names.admit(name).ok_or(Busy)?;
         let nobody = self.nobody.clone();
         self.compute(move || {
             let matches = verify(stored.as_deref().unwrap_or(&nobody), &password);
@@ -64,6 +74,44 @@ impl Passwords {
             work()
         });
         work.await.map_err(|_| Busy)
+    }
+}
+
+/// Names whose passwords are being verified, and how often.
+#[derive(Default)]
+struct Names(Mutex<HashMap<String, usize>>);
+
+/// A verification under this name; counted until dropped.
+struct Admitted {
+    names: Arc<Names>,
+    name: String,
+}
+
+impl Names {
+    fn admit(self: &Arc<Self>, name: &str) -> Option<Admitted> {
+        let mut names = self.lock();
+        let count = names.entry(name.into()).or_default();
+        if *count == PER_NAME {
+            return None;
+        }
+        *count += 1;
+        Some(Admitted { names: self.clone(), name: name.into() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut names = self.names.lock();
+        if let Some(count) = names.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                names.remove(&self.name);
+            }
+        }
     }
 }
 
@@ -104,21 +152,31 @@ mod tests {
         let passwords = Passwords::new();
         let stored = passwords.hash(secret("correct horse")).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-        assert_eq!(passwords.verify(Some(stored.clone()), secret("correct horse")).await, Ok(true));
-        assert_eq!(passwords.verify(Some(stored), secret("wrong horse")).await, Ok(false));
-        assert_eq!(passwords.verify(None, secret("correct horse")).await, Ok(false));
+        assert_eq!(passwords.verify("a", Some(stored.clone()), secret("correct horse")).await, Ok(true));
+        assert_eq!(passwords.verify("a", Some(stored), secret("wrong horse")).await, Ok(false));
+        assert_eq!(passwords.verify("a", None, secret("correct horse")).await, Ok(false));
+    }
+
+    async fn flood(passwords: &Passwords, names: impl Iterator<Item = String>) -> (usize, usize) {
+        let guesses = names.map(|name| async move { passwords.verify(&name, None, secret("guess")).await });
+        let verdicts = futures_util::future::join_all(guesses).await;
+        let count = |verdict| verdicts.iter().filter(|given| **given == verdict).count();
+        (count(Ok(false)), count(Err(Busy)))
     }
 
     #[tokio::test]
     async fn a_flood_is_turned_away_and_the_admitted_are_served() {
-        let passwords = Arc::new(Passwords::new());
+        let passwords = Passwords::new();
         let places = passwords.admitted.available_permits();
-        let all = (0..places + 20).map(|_| {
-            let passwords = passwords.clone();
-            async move { passwords.verify(None, secret("guess")).await }
-        });
-        let verdicts = futures_util::future::join_all(all).await;
-        assert_eq!(verdicts.iter().filter(|verdict| **verdict == Ok(false)).count(), places);
-        assert_eq!(verdicts.iter().filter(|verdict| **verdict == Err(Busy)).count(), 20);
+        let names = (0..places + 20).map(|number| number.to_string());
+        assert_eq!(flood(&passwords, names).await, (places, 20));
+    }
+
+    #[tokio::test]
+    async fn guesses_at_one_name_leave_room_for_others() {
+        let passwords = Passwords::new();
+        let names = std::iter::repeat_n("alice".to_owned(), 100).chain(["bob".to_owned()]);
+        assert_eq!(flood(&passwords, names).await, (PER_NAME + 1, 100 - PER_NAME));
+        assert!(passwords.names.lock().is_empty());
     }
 }

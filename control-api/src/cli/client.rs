@@ -26,7 +26,7 @@ pub struct Target {
     #[arg(long, env = "CARDHOST_URL", global = true)]
     url: Option<String>,
     /// The user to log in as; its password comes from CARDHOST_PASSWORD.
-    #[arg(long, env = "CARDHOST_USER", global = true)]
+    #[arg(id = "login-user", long = "user", env = "CARDHOST_USER", global = true)]
     user: Option<String>,
     /// File with the certificate to trust (PEM).
     #[arg(long, value_name = "FILE", env = "CARDHOST_CA", global = true)]

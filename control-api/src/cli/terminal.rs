@@ -25,6 +25,7 @@ enum Command {
         after: String,
     },
     /// Makes a terminal, or assigns it to another user.
+    #[command(visible_alias = "put")]
     Assign {
         /// The terminal's name.
         terminal: Name,

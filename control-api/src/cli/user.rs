@@ -33,6 +33,7 @@ enum Command {
     /// Makes a user, or gives one a new password and role (which ends its sessions).
     ///
     /// Asks for the password on a terminal; otherwise reads it from standard input or --password-file.
+    #[command(visible_alias = "put")]
     Set {
         /// The user's name.
         user: Name,

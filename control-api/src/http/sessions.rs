@@ -97,7 +97,7 @@ async fn verified(app: &App, login: Login) -> Result<Name, Fault> {
         Some(name) => app.users.password_hash(name).await?,
         None => None,
     };
-    let matches = app.passwords.verify(stored, login.password.into()).await?;
+    let matches = app.passwords.verify(&login.user, stored, login.password.into()).await?;
     name.filter(|_| matches).ok_or_else(refused)
 }
 

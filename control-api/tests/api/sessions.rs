@@ -81,9 +81,12 @@ async fn a_removed_device_is_refused_at_once() {
 async fn a_login_flood_is_turned_away_while_others_are_served() {
     let daemon = Daemon::start().await;
     let alice = daemon.user("alice").await;
+    daemon.user("bob").await;
     let flood = join_all((0..200).map(|_| daemon.anonymous().log_in("alice", "a wrong guess")));
-    let (flood, served) = tokio::join!(flood, alice.get("/v1/terminals"));
+    let bob = daemon.anonymous().log_in("bob", PASSWORD);
+    let (flood, served, bob) = tokio::join!(flood, alice.get("/v1/terminals"), bob);
     served.unwrap();
+    bob.unwrap();
     let refused: Vec<_> = flood.into_iter().map(|login| login.err().unwrap()).collect();
     assert!(refused.contains(&refusal(429, "too-many-requests")));
     assert!(refused.iter().all(|refused| refused.title != "internal-error"));
