@@ -32,9 +32,8 @@ use crate::{error::Error, host, problem::Problem, tls};
 const SUBPROTOCOL: &str = "apdu.cardhost.v1";
 /// Longest wait until the channel is open.
 const OPEN_DEADLINE: Duration = Duration::from_secs(15);
-/// How often the host is asked for a sign of life, and how long it may stay silent.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-const SILENCE: Duration = Duration::from_secs(40);
+/// When the host is asked for a sign of life, and when it is taken for dead.
+const PULSE: Pulse = Pulse { every: Duration::from_secs(15), silence: Duration::from_secs(40) };
 /// Longest wait for a small message to leave.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -117,11 +116,19 @@ enum Event {
     },
 }
 
+/// How often the host is asked for a sign of life, and how long it may stay silent.
+#[derive(Clone, Copy)]
+struct Pulse {
+    every: Duration,
+    silence: Duration,
+}
+
 /// An open channel.
 pub struct Channel<S = TlsStream<TcpStream>> {
     socket: WebSocketStream<S>,
     presence: Presence,
     heartbeat: Interval,
+    silence: Duration,
     heard: Instant,
 }
 
@@ -129,17 +136,17 @@ impl Channel {
     /// Opens the channel of this protocol.
     pub async fn open(admission: &Admission, protocol: Protocol) -> Result<Self, ChannelError> {
         let opened = timeout(OPEN_DEADLINE, connect(admission, protocol)).await;
-        opened.map_err(|_| ChannelError::Silent)?.map(Self::over)
+        Ok(Self::over(opened.map_err(|_| ChannelError::Silent)??, PULSE))
     }
 }
 
 impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Channel<S> {
     /// The channel over an established WebSocket. The card is absent until the host says otherwise.
-    fn over(socket: WebSocketStream<S>) -> Self {
-        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+    fn over(socket: WebSocketStream<S>, Pulse { every, silence }: Pulse) -> Self {
+        let mut heartbeat = interval_at(Instant::now() + every, every);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let presence = Presence::Absent { reason: String::new() };
-        Self { socket, presence, heartbeat, heard: Instant::now() }
+        Self { socket, presence, heartbeat, silence, heard: Instant::now() }
     }
 
     /// Whether a card is there, as the host said last.
@@ -196,7 +203,7 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Channel<S> {
                     }
                 }
                 _ = self.heartbeat.tick() => {
-                    if self.heard.elapsed() > SILENCE {
+                    if self.heard.elapsed() > self.silence {
                         return Err(ChannelError::Silent);
                     }
                     self.send(Message::Ping(Vec::new().into())).await?;

@@ -7,9 +7,13 @@ use super::*;
 
 /// A channel and the host's end of it.
 pub async fn pair() -> (Channel<DuplexStream>, WebSocketStream<DuplexStream>) {
+    pair_with(PULSE).await
+}
+
+async fn pair_with(pulse: Pulse) -> (Channel<DuplexStream>, WebSocketStream<DuplexStream>) {
     let (terminal, host) = tokio::io::duplex(256 * 1024);
     let terminal = WebSocketStream::from_raw_socket(terminal, Role::Client, Some(limits())).await;
-    (Channel::over(terminal), WebSocketStream::from_raw_socket(host, Role::Server, None).await)
+    (Channel::over(terminal, pulse), WebSocketStream::from_raw_socket(host, Role::Server, None).await)
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -45,10 +49,11 @@ async fn a_card_that_goes_during_a_command_answers_6f00() {
     assert_eq!(channel.transmit(&[0, 0xA4, 4, 0], SECOND * 60).await.unwrap(), [0x6F, 0x00]);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_silent_host_ends_the_exchange_and_the_channel() {
-    let (mut channel, _host) = pair().await;
-    assert!(matches!(channel.transmit(&[0, 0xA4, 4, 0], SECOND).await, Err(ChannelError::Silent)));
+    let millisecond = Duration::from_millis(1);
+    let (mut channel, _host) = pair_with(Pulse { every: millisecond, silence: 20 * millisecond }).await;
+    assert!(matches!(channel.transmit(&[0, 0xA4, 4, 0], millisecond).await, Err(ChannelError::Silent)));
     assert!(matches!(channel.next_event().await, Err(ChannelError::Silent)));
 }
 

@@ -1,0 +1,3 @@
+"""The proofs, in the order in which they run."""
+
+from . import opensc, yubico, ssh, tls, cms, eap, presence  # noqa: F401
