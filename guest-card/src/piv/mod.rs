@@ -100,6 +100,3 @@ fn done(result: Result<(), Status>) -> Result<Vec<u8>, Status> {
 fn malformed(_: tlv::MalformedTlv) -> Status {
     Status::WRONG_DATA
 }
-
-#[cfg(test)]
-mod tests;

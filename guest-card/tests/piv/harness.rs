@@ -1,0 +1,232 @@
+//! A card in memory, and a terminal that speaks to it.
+
+use std::collections::BTreeMap;
+
+use cardhost_guest::{
+    Card,
+    platform::{NotCommitted, Platform},
+};
+use cardhost_wire::{
+    apdu::{CommandApdu, ResponseApdu},
+    control::{
+        Answer, Command, Commit, Credential, Failure, GuestMessage, HostMessage, Launch, SealedRecord,
+        VERSION,
+    },
+    key::KeyReference,
+    port::{Port, Protocol},
+    tlv::object,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
+/// The well-known PIN as it is sent.
+pub const PIN: &[u8] = b"123456\xFF\xFF";
+/// The well-known PUK.
+pub const PUK: &[u8] = b"12345678";
+/// The well-known management key.
+pub const MANAGEMENT_KEY: [u8; 24] = [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+
+/// What the host stores, and how many commits it will still store.
+pub struct Host {
+    records: BTreeMap<u16, Vec<u8>>,
+    head: Option<Vec<u8>>,
+    /// Commits stored so far.
+    pub commits: usize,
+    /// Commits that will be stored before the host refuses.
+    pub willing: usize,
+    /// The credentials that the last commit told.
+    pub credentials: Vec<Credential>,
+    hardware: ChaCha20Rng,
+}
+
+impl Platform for Host {
+    fn commit(&mut self, commit: Commit) -> Result<(), NotCommitted> {
+        self.willing = self.willing.checked_sub(1).ok_or(NotCommitted)?;
+        commit.delete.iter().for_each(|id| drop(self.records.remove(id)));
+        self.records.extend(commit.put.into_iter().map(|record| (record.id, record.sealed)));
+        self.head = Some(commit.head);
+        self.credentials = commit.credentials;
+        self.commits += 1;
+        Ok(())
+    }
+
+    fn hardware_random(&mut self) -> Option<u64> {
+        Some(self.hardware.next_u64())
+    }
+}
+
+/// A terminal with its card.
+pub struct Terminal {
+    card: Card<Host>,
+}
+
+impl Terminal {
+    /// A new card with the well-known secrets, PIV selected.
+    pub fn new() -> Self {
+        Self::with(true)
+    }
+
+    /// A new card that nobody has personalised, PIV selected.
+    pub fn blank() -> Self {
+        Self::with(false)
+    }
+
+    fn with(default_keys: bool) -> Self {
+        let hardware = ChaCha20Rng::from_seed([9; 32]);
+        let (records, head) = (BTreeMap::new(), None);
+        let host = Host { records, head, commits: 0, willing: usize::MAX, credentials: Vec::new(), hardware };
+        Self::start(host, default_keys)
+    }
+
+    fn start(host: Host, default_keys: bool) -> Self {
+        let (head, sealed) = (host.head.clone(), host.records.clone());
+        let state = sealed.into_iter().map(|(id, sealed)| SealedRecord { id, sealed }).collect();
+        let mut terminal = Self { card: Card::new(host) };
+        assert!(terminal.tell(HostMessage::Launch(launch(default_keys))).is_none());
+        assert!(terminal.tell(HostMessage::State(state)).is_none());
+        let started = terminal.tell(HostMessage::Start(head));
+        assert!(matches!(started, Some(GuestMessage::Started(_))));
+        terminal.select();
+        terminal
+    }
+
+    /// The same card after its power was cut.
+    pub fn restarted(mut self) -> Self {
+        let empty = Host {
+            records: BTreeMap::new(),
+            head: None,
+            commits: 0,
+            willing: 0,
+            credentials: Vec::new(),
+            hardware: ChaCha20Rng::from_seed([8; 32]),
+        };
+        let mut host = std::mem::replace(self.card.platform_mut(), empty);
+        host.willing = usize::MAX;
+        Self::start(host, false)
+    }
+
+    /// The host below the card.
+    pub fn host(&mut self) -> &mut Host {
+        self.card.platform_mut()
+    }
+
+    fn tell(&mut self, message: HostMessage) -> Option<GuestMessage> {
+        let answer = self.card.transmit(Port::Control, &message.encode())?;
+        Some(GuestMessage::decode(&answer).unwrap())
+    }
+
+    /// One command of the host.
+    pub fn command(&mut self, command: Command) -> Result<Answer, Failure> {
+        match self.tell(HostMessage::Command(7, command)) {
+            Some(GuestMessage::Answer(7, answer)) => answer,
+            _ => panic!("no answer"),
+        }
+    }
+
+    /// Raw bytes to the card and back.
+    pub fn transmit(&mut self, command: &[u8]) -> Vec<u8> {
+        self.card.transmit(Port::Apdu(Protocol::ApduGate), command).unwrap()
+    }
+
+    /// Selects PIV: all that the session proved is gone.
+    pub fn select(&mut self) {
+        assert_eq!(self.status(0xA4, 4, 0, &hex("A000000308")), 0x9000);
+    }
+
+    /// One command with extended lengths.
+    pub fn send(&mut self, ins: u8, p1: u8, p2: u8, data: &[u8]) -> (Vec<u8>, u16) {
+        let command = CommandApdu { cla: 0, ins, p1, p2, data, le: Some(65_536), extended: true };
+        let response = ResponseApdu::parse(&self.transmit(&command.to_bytes())).unwrap();
+        (response.data, response.status.0)
+    }
+
+    /// One command's status word.
+    pub fn status(&mut self, ins: u8, p1: u8, p2: u8, data: &[u8]) -> u16 {
+        self.send(ins, p1, p2, data).1
+    }
+
+    /// One command that must succeed.
+    pub fn ok(&mut self, ins: u8, p1: u8, p2: u8, data: &[u8]) -> Vec<u8> {
+        let (data, status) = self.send(ins, p1, p2, data);
+        assert_eq!(status, 0x9000, "{status:04X} from {ins:02X}");
+        data
+    }
+
+    /// VERIFY.
+    pub fn verify(&mut self, pin: &[u8]) -> u16 {
+        self.status(0x20, 0, 0x80, pin)
+    }
+
+    /// VERIFY without data.
+    pub fn pin_status(&mut self) -> u16 {
+        self.status(0x20, 0, 0x80, &[])
+    }
+
+    /// Mutual authentication with a Triple DES management key.
+    pub fn authenticate(&mut self) {
+        assert_eq!(self.authenticate_with(0x03, &MANAGEMENT_KEY), 0x9000);
+    }
+
+    /// External authentication with any management key.
+    pub fn authenticate_with(&mut self, algorithm: u8, key: &[u8]) -> u16 {
+        let (answer, status) = self.send(0x87, algorithm, 0x9B, &hex("7C028100"));
+        if status != 0x9000 {
+            return status;
+        }
+        let response = encrypted(algorithm, key, &answer[4..]);
+        self.status(0x87, algorithm, 0x9B, &object(0x7C, &object(0x82, &response)))
+    }
+
+    /// GENERATE ASYMMETRIC KEY PAIR; answers the public key's objects.
+    pub fn generate(&mut self, reference: u8, algorithm: u8) -> Vec<u8> {
+        let answer = self.ok(0x47, 0, reference, &[0xAC, 3, 0x80, 1, algorithm]);
+        cardhost_wire::tlv::only(&answer, 0x7F49).unwrap().to_vec()
+    }
+
+    /// GENERAL AUTHENTICATE with a private key: the response's value, or the status word.
+    pub fn use_key(&mut self, algorithm: u8, reference: u8, tag: u32, input: &[u8]) -> Result<Vec<u8>, u16> {
+        let template = object(0x7C, &[object(0x82, &[]), object(tag, input)].concat());
+        let (answer, status) = self.send(0x87, algorithm, reference, &template);
+        if status != 0x9000 {
+            return Err(status);
+        }
+        let inner = cardhost_wire::tlv::only(&answer, 0x7C).unwrap();
+        Ok(cardhost_wire::tlv::only(inner, 0x82).unwrap().to_vec())
+    }
+
+    /// The credentials that the host knows of.
+    pub fn credentials(&mut self) -> Vec<KeyReference> {
+        self.host().credentials.iter().map(|credential| credential.key_reference).collect()
+    }
+}
+
+fn launch(default_keys: bool) -> Launch {
+    Launch {
+        version: VERSION,
+        seed: [1; 32],
+        card: [2; 16],
+        owner: [3; 32],
+        image_policy: [4; 32],
+        card_key: [5; 32],
+        default_keys,
+    }
+}
+
+/// One block under a management key.
+pub fn encrypted(algorithm: u8, key: &[u8], block: &[u8]) -> Vec<u8> {
+    use cardhost_guest::crypto::{BlockCipher, CipherAlgorithm};
+    let algorithm = match algorithm {
+        0x08 => CipherAlgorithm::Aes128,
+        0x0A => CipherAlgorithm::Aes192,
+        0x0C => CipherAlgorithm::Aes256,
+        _ => CipherAlgorithm::TripleDes,
+    };
+    let mut block = block.to_vec();
+    BlockCipher::new(algorithm, key).unwrap().encrypt(&mut block).unwrap();
+    block
+}
+
+/// Bytes from hexadecimal text.
+pub fn hex(text: &str) -> Vec<u8> {
+    hex::decode(text).unwrap()
+}
