@@ -14,11 +14,10 @@
 //! | P-256 parse a private key | 0.1 | 137 | 45 |
 //! | P-256 public key | 21 | 137 | 45 |
 //!
-//! P-256 is therefore crrl: written constant-time throughout, its tables are constants in read-only memory that
-//! all cards of a host share, where p256 fills a table in each card's own memory at its first signature and needs
-//! a critical section for it. Its price is a single maintainer; the tests hold every operation against p256,
-//! so that going back is one file ([`p256`]).
-//! P-384 and RSA are RustCrypto: p384, and rsa with blinding and the check that
+//! crrl would be first, but it depends on sha2 with its `std` feature, and the card is built without the standard
+//! library. P-256 is therefore p256, and the bare-metal build turns its base-point table on: computed at the
+//! first use, 30 KiB of the card's memory. The measurement is kept because going over is one file ([`p256`]).
+//! P-384 and RSA are RustCrypto as well: p384, and rsa with blinding and the check that
 //! catches a fault in the CRT (RSA-2048: 1,320, of which the check 50 and blinding 280; RSA-3072: 4,380). Parsing
 //! an RSA key (320 and 680) or a P-384 key costs a good part of a signature: callers keep [`PrivateKey`]s
 //! loaded. RSA generation takes 55 ms (2,048 bits) or 210 ms (3,072), up to three times that with bad luck.

@@ -1,74 +1,56 @@
-//! P-256 by crrl (FIPS 186-5, SP 800-56A).
-//!
-//! crrl's types are plain copies, so the key rests as erased-on-drop bytes and is parsed for each use (0.1 µs).
+//! P-256 by RustCrypto (FIPS 186-5, SP 800-56A).
 
-use crrl::p256 as curve;
+use p256::{
+    PublicKey, SecretKey,
+    ecdh::diffie_hellman,
+    ecdsa::{Signature, SigningKey, signature::hazmat::RandomizedPrehashSigner},
+    elliptic_curve::Generate,
+};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::CryptoError;
 
-/// A private scalar, big-endian, in [1, n-1].
-pub(super) struct Key(Zeroizing<[u8; 32]>);
+/// A private scalar with its public point.
+pub(super) struct Key(SigningKey);
 
 impl Key {
-    /// Draws a scalar by rejection (FIPS 186-5, A.2.2).
     pub(super) fn generate(rng: &mut impl CryptoRng) -> Self {
-        let mut scalar = Zeroizing::new([0; 32]);
-        loop {
-            rng.fill_bytes(&mut scalar[..]);
-            if curve::PrivateKey::decode(&scalar[..]).is_some() {
-                return Self(scalar);
-            }
-        }
+        Self(SigningKey::generate_from_rng(rng))
     }
 
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, CryptoError> {
-        curve::PrivateKey::decode(bytes).ok_or(CryptoError::BadKey)?;
-        bytes.try_into().map(|scalar| Self(Zeroizing::new(scalar))).map_err(|_| CryptoError::BadKey)
+        // `SecretKey::from_slice` pads short input, which a record of ours never is.
+        let length = if bytes.len() == 32 { Ok(()) } else { Err(CryptoError::BadKey) };
+        length
+            .and_then(|()| SecretKey::from_slice(bytes).map_err(|_| CryptoError::BadKey))
+            .map(|key| Self(key.into()))
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0[..]
+    pub(super) fn to_bytes(&self) -> Zeroizing<alloc::vec::Vec<u8>> {
+        let scalar = Zeroizing::new(self.0.to_bytes());
+        Zeroizing::new(scalar.to_vec())
     }
 
     /// The public point, uncompressed.
-    pub(super) fn public_point(&self) -> [u8; 65] {
-        self.signer().to_public_key().encode_uncompressed()
+    pub(super) fn public_point(&self) -> alloc::boxed::Box<[u8]> {
+        self.0.verifying_key().to_sec1_point(false).to_bytes()
     }
 
     /// `r ‖ s` over a digest; the nonce is that of RFC 6979 with 32 fresh random bytes mixed in.
-    pub(super) fn sign(&self, digest: &[u8], rng: &mut impl CryptoRng) -> [u8; 64] {
-        let mut added = Zeroizing::new([0; 32]);
-        rng.fill_bytes(&mut added[..]);
-        self.signer().sign_hash(digest, &added[..])
+    pub(super) fn sign(&self, digest: &[u8], rng: &mut impl CryptoRng) -> Result<[u8; 64], CryptoError> {
+        let signature: Signature =
+            self.0.sign_prehash_with_rng(rng, digest).map_err(|_| CryptoError::WrongLength)?;
+        Ok(signature.to_bytes().into())
     }
 
     /// The x-coordinate of this key times the peer's uncompressed point.
     pub(super) fn agree(&self, peer: &[u8]) -> Result<Zeroizing<[u8; 32]>, CryptoError> {
-        let point = parse_point(peer)?;
-        let shared = Zeroizing::new((point * self.scalar()).encode_uncompressed());
-        let mut x = Zeroizing::new([0; 32]);
-        x.copy_from_slice(&shared[1..33]);
-        Ok(x)
-    }
-
-    fn signer(&self) -> curve::PrivateKey {
-        curve::PrivateKey::decode(&self.0[..]).expect("checked when the key was made")
-    }
-
-    fn scalar(&self) -> curve::Scalar {
-        let mut little_endian = self.0.clone();
-        little_endian.reverse();
-        curve::Scalar::decode_reduce(&little_endian[..])
-    }
-}
-
-/// Only the uncompressed form is SP 800-73's; the point at infinity has none. The group's order is prime, so
-/// every point on the curve is a good one.
-fn parse_point(bytes: &[u8]) -> Result<curve::Point, CryptoError> {
-    match bytes {
-        [4, rest @ ..] if rest.len() == 64 => curve::Point::decode(bytes).ok_or(CryptoError::BadPoint),
-        _ => Err(CryptoError::WrongLength),
+        if peer.len() != 65 || peer[0] != 4 {
+            return Err(CryptoError::WrongLength);
+        }
+        let point = PublicKey::from_sec1_bytes(peer).map_err(|_| CryptoError::BadPoint)?;
+        let shared = diffie_hellman(self.0.as_nonzero_scalar(), point.as_affine());
+        Ok(Zeroizing::new((*shared.raw_secret_bytes()).into()))
     }
 }

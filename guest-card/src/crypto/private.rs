@@ -43,7 +43,7 @@ impl PrivateKey {
     /// The secret as it is stored: the scalar (32 or 48 bytes), or RSA's `p ‖ q` (256 or 384).
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         match &self.0 {
-            Kind::P256(key) => Zeroizing::new(key.as_bytes().to_vec()),
+            Kind::P256(key) => key.to_bytes(),
             Kind::P384(key) => key.to_bytes(),
             Kind::Rsa(_, key) => key.to_bytes(),
         }
@@ -61,7 +61,7 @@ impl PrivateKey {
     /// The public half.
     pub fn public_key(&self) -> PublicKey {
         let bytes = match &self.0 {
-            Kind::P256(key) => key.public_point().to_vec(),
+            Kind::P256(key) => key.public_point().into_vec(),
             Kind::P384(key) => key.public_point().into_vec(),
             Kind::Rsa(_, key) => key.modulus(),
         };
@@ -75,8 +75,8 @@ impl PrivateKey {
             return Err(CryptoError::WrongLength);
         }
         match &self.0 {
-            Kind::P256(key) => Ok(signature_der(&key.sign(digest, rng))),
-            Kind::P384(key) => Ok(signature_der(&key.sign(&left_padded(digest), rng)?)),
+            Kind::P256(key) => Ok(signature_der(&key.sign(&left_padded::<32>(digest), rng)?)),
+            Kind::P384(key) => Ok(signature_der(&key.sign(&left_padded::<48>(digest), rng)?)),
             Kind::Rsa(..) => Err(CryptoError::WrongAlgorithm),
         }
     }
@@ -110,8 +110,8 @@ impl PrivateKey {
 }
 
 /// Leading zeros keep a short digest's number the same; RustCrypto refuses one below half the order's length.
-fn left_padded(digest: &[u8]) -> Vec<u8> {
-    let mut padded = alloc::vec![0; 48usize.saturating_sub(digest.len())];
+fn left_padded<const ORDER: usize>(digest: &[u8]) -> Vec<u8> {
+    let mut padded = alloc::vec![0; ORDER.saturating_sub(digest.len())];
     padded.extend_from_slice(digest);
     padded
 }

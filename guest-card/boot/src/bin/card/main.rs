@@ -10,7 +10,7 @@ use cardhost_boot::{
     entry,
     streams::{self, Event},
 };
-use cardhost_guest::card::Card;
+use cardhost_guest::Card;
 
 use machine::Machine;
 
