@@ -1,0 +1,262 @@
+//! The process of one card, from the fork to its end.
+//!
+//! ```text
+//! set up ─▶ sandbox ─▶ seccomp ─▶ ┌─▶ KVM_RUN ─▶ one match over the exit ─┐
+//!                                 │                                       │ doorbell
+//!                                 └── give packets ◀── link ◀── drain ◀───┘
+//! ```
+//!
+//! In steady state one exchange is: one exit (the doorbell), one write to the link, one read from it.
+
+pub mod crash;
+pub mod link;
+pub mod machine;
+pub mod sandbox;
+pub mod seccomp;
+pub mod statistics;
+pub mod watchdog;
+
+use cardhost_wire::{
+    boot::{MMIO_BASE, MMIO_SIZE, RX_QUEUE},
+    control::{HostMessage, Launch},
+    frame,
+    link::{Crash, CrashCause, Header, Kind, Report},
+    port::Port,
+};
+use kvm_ioctls::VcpuExit;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::{
+    device::{
+        Violation, queues,
+        streams::{Event, Streams, TooMuchData},
+        transport::{Effect, Transport},
+    },
+    image::Symbols,
+};
+use link::{Link, LinkError};
+use machine::Machine;
+use statistics::Meter;
+use watchdog::Watchdog;
+
+/// Why a card's process ends.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    /// The daemon closed the link: the usual end.
+    #[error("the card was switched off")]
+    SwitchedOff,
+    /// The daemon broke the link's contract.
+    #[error("the daemon misused the link")]
+    Daemon(#[source] LinkError),
+    /// The daemon sent too much ahead.
+    #[error(transparent)]
+    TooMuchData(#[from] TooMuchData),
+    /// The guest is dead.
+    #[error("{}", crash::describe(.0))]
+    Crashed(Crash),
+}
+
+impl From<LinkError> for End {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Closed | LinkError::Socket(_) => Self::SwitchedOff,
+            LinkError::Malformed(_) => Self::Daemon(error),
+        }
+    }
+}
+
+/// A running card.
+pub struct Card<'a> {
+    machine: Machine,
+    transport: Transport,
+    streams: Streams,
+    link: Link,
+    watchdog: Watchdog,
+    meter: Meter,
+    symbols: &'a Symbols,
+    /// Returns from KVM_RUN.
+    exits: u64,
+    /// Packets given to the guest.
+    given: u64,
+}
+
+/// What the run loop does after an exit.
+enum Next {
+    Enter,
+    Wait,
+}
+
+impl<'a> Card<'a> {
+    /// A card whose guest is to receive `launch` first of all.
+    pub fn new(
+        mut machine: Machine,
+        link: Link,
+        symbols: &'a Symbols,
+        launch: Launch,
+        budget_ms: u32,
+    ) -> std::io::Result<Self> {
+        let watchdog = Watchdog::start(&mut machine.vcpu, budget_ms)?;
+        let meter = Meter::new(&machine.memory)?;
+        let mut streams = Streams::default();
+        streams.open(Port::Control, false);
+        queue_launch(&mut streams, launch);
+        let transport = Transport::default();
+        Ok(Self { machine, transport, streams, link, watchdog, meter, symbols, exits: 0, given: 0 })
+    }
+
+    /// Runs until the end, and tells the daemon if it was the guest's fault.
+    pub fn run(mut self) -> End {
+        let end = match self.exchange() {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        if let End::Crashed(crash) = &end {
+            self.link.queue(Kind::Report, 0, &Report::Crashed(crash.clone()).encode());
+            // The daemon may be gone as well; the log has the crash in any case.
+            drop(self.link.flush());
+        }
+        end
+    }
+
+    fn exchange(&mut self) -> Result<std::convert::Infallible, End> {
+        loop {
+            match self.enter()? {
+                Next::Enter => {}
+                Next::Wait => self.wait()?,
+            }
+        }
+    }
+
+    /// Runs the guest to its next exit.
+    fn enter(&mut self) -> Result<Next, End> {
+        self.exits += 1;
+        let exit = match self.machine.vcpu.run() {
+            Ok(exit) => exit,
+            Err(error) if error.errno() == libc::EINTR => return self.interrupted(),
+            Err(error) => return Err(self.unexpected(format!("KVM_RUN: {error}"))),
+        };
+        match exit {
+            VcpuExit::MmioWrite(address, bytes) => {
+                let (Some(offset), &[a, b, c, d]) = (register(address), bytes) else {
+                    return Err(self.unexpected(format!("write to {address:#x}")));
+                };
+                let effect = self.transport.write(offset, u32::from_le_bytes([a, b, c, d]));
+                self.after_write(effect)
+            }
+            VcpuExit::MmioRead(address, bytes) => {
+                let value = register(address).map_or(0, |offset| self.transport.read(offset)).to_le_bytes();
+                bytes.iter_mut().zip(value).for_each(|(byte, value)| *byte = value);
+                Ok(Next::Enter)
+            }
+            VcpuExit::Shutdown => Err(End::Crashed(crash::exception(&self.machine.vcpu, self.symbols))),
+            VcpuExit::Intr => self.interrupted(),
+            other => {
+                let what = format!("{other:?}");
+                Err(self.unexpected(what))
+            }
+        }
+    }
+
+    fn after_write(&mut self, effect: Effect) -> Result<Next, End> {
+        let Effect::Notify(queue) = effect else { return Ok(Next::Enter) };
+        self.drain()?;
+        self.link.flush()?;
+        Ok(if queue == u32::from(RX_QUEUE) { Next::Wait } else { Next::Enter })
+    }
+
+    fn interrupted(&mut self) -> Result<Next, End> {
+        if !self.watchdog.interrupted(&mut self.machine.vcpu, self.given) {
+            return Ok(Next::Enter);
+        }
+        let cause = CrashCause::Runaway { budget_ms: self.watchdog.budget_ms() };
+        Err(End::Crashed(crash::at(&self.machine.vcpu, self.symbols, cause)))
+    }
+
+    fn unexpected(&self, what: String) -> End {
+        End::Crashed(crash::at(&self.machine.vcpu, self.symbols, CrashCause::UnexpectedExit(what)))
+    }
+
+    fn violated(&self, violation: Violation) -> End {
+        let cause = CrashCause::Protocol(violation.to_string());
+        End::Crashed(crash::at(&self.machine.vcpu, self.symbols, cause))
+    }
+
+    /// Takes everything the guest has sent.
+    fn drain(&mut self) -> Result<(), End> {
+        loop {
+            let taken =
+                queues::take(&mut self.transport, &self.machine.memory).map_err(|bad| self.violated(bad))?;
+            let Some(packet) = taken else { return Ok(()) };
+            let event = self.streams.receive(packet).map_err(|bad| self.violated(bad))?;
+            event.into_iter().for_each(|event| tell(&mut self.link, event));
+        }
+    }
+
+    /// The guest is idle: blocks until it has been given something.
+    fn wait(&mut self) -> Result<(), End> {
+        loop {
+            while let Some((header, payload)) = self.link.buffered()? {
+                self.obey(header, payload)?;
+            }
+            self.link.flush()?;
+            if self.give()? {
+                return Ok(());
+            }
+            self.link.fill()?;
+        }
+    }
+
+    /// Gives the guest what waits for it. True if there was anything.
+    fn give(&mut self) -> Result<bool, End> {
+        let before = self.given;
+        while self.streams.has_packet() {
+            let Machine { memory, .. } = &self.machine;
+            let buffer =
+                queues::receive_buffer(&mut self.transport, memory).map_err(|bad| self.violated(bad))?;
+            let Some(buffer) = buffer else { break };
+            let Some((header, payload)) = self.streams.next_packet(buffer.room) else { break };
+            queues::give(&mut self.transport, &self.machine.memory, buffer, header, &payload)
+                .map_err(|bad| self.violated(bad))?;
+            self.given += 1;
+        }
+        Ok(self.given > before)
+    }
+
+    /// Does what one frame of the daemon asks for.
+    fn obey(&mut self, header: Header, payload: Zeroizing<Vec<u8>>) -> Result<(), End> {
+        match (header.kind, Port::from_number(header.port)) {
+            (Kind::Open, Some(port)) => {
+                let event = self.streams.open(port, true);
+                event.into_iter().for_each(|event| tell(&mut self.link, event));
+            }
+            (Kind::Data, Some(port)) => self.streams.data(port, &payload)?,
+            (Kind::Close, Some(port)) => self.streams.close(port),
+            (Kind::Query, _) => {
+                let report = Report::Statistics(self.meter.read(self.exits));
+                self.link.queue(Kind::Report, 0, &report.encode());
+            }
+            _ => self.link.queue(Kind::Close, header.port, &[]),
+        }
+        Ok(())
+    }
+}
+
+fn queue_launch(streams: &mut Streams, launch: Launch) {
+    let mut message = HostMessage::Launch(launch).encode();
+    let framed = Zeroizing::new(frame::framed(&message));
+    message.zeroize();
+    streams.data(Port::Control, &framed).expect("the stream has just been opened");
+}
+
+fn tell(link: &mut Link, event: Event) {
+    match event {
+        Event::Opened(port) => link.queue(Kind::Opened, port.number(), &[]),
+        Event::Data(port, bytes) => link.queue(Kind::Data, port.number(), &bytes),
+        Event::Closed(port) => link.queue(Kind::Close, port.number(), &[]),
+    }
+}
+
+/// The device register at a guest-physical address.
+fn register(address: u64) -> Option<u64> {
+    address.checked_sub(MMIO_BASE).filter(|offset| *offset < MMIO_SIZE && offset.is_multiple_of(4))
+}

@@ -1,0 +1,112 @@
+//! The guest image: an ELF file becomes guest memory with its page tables, once, and every card maps it
+//! copy-on-write.
+
+mod page_tables;
+mod symbols;
+
+use std::{fs::File, os::unix::fs::FileExt};
+
+use cardhost_wire::boot::{IMAGE_BASE, MEMORY_SIZE};
+use elf::{ElfBytes, abi::PT_LOAD, endian::LittleEndian, segment::ProgramHeader};
+use nix::{
+    fcntl::{FcntlArg, SealFlag, fcntl},
+    sys::memfd::{MFdFlags, memfd_create},
+};
+use sha2::{Digest, Sha256};
+
+pub use page_tables::ROOT;
+pub use symbols::Symbols;
+
+/// The image cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// It is not an ELF file that this machine can load.
+    #[error("the guest image is not a loadable ELF file")]
+    Elf(#[from] elf::ParseError),
+    /// A segment does not fit the guest's memory map.
+    #[error("the guest image's segment at {address:#x} does not fit the memory map")]
+    Segment {
+        /// Where the segment wants to be.
+        address: u64,
+    },
+    /// A segment is writable and executable.
+    #[error("the guest image's segment at {address:#x} is writable and executable")]
+    WritableText {
+        /// Where the segment wants to be.
+        address: u64,
+    },
+    /// The image is another one than announced.
+    #[error("the guest image's SHA-256 is not the announced one")]
+    Measurement,
+    /// The host gave no memory for the template.
+    #[error("no memory for the guest's template")]
+    Memory(#[from] std::io::Error),
+}
+
+/// A loaded image.
+pub struct Image {
+    /// Guest memory as it is before the first instruction; sealed against changes.
+    pub template: File,
+    /// Address of the first instruction.
+    pub entry: u64,
+    /// For naming the place of a crash.
+    pub symbols: Symbols,
+    /// SHA-256 of the ELF file.
+    pub measurement: [u8; 32],
+}
+
+impl Image {
+    /// Loads an ELF file whose SHA-256 must be `measurement`.
+    ///
+    /// # Errors
+    /// See [`ImageError`]; all are the fault of whoever made or sent the image, but for [`ImageError::Memory`].
+    pub fn load(file: &[u8], measurement: [u8; 32]) -> Result<Self, ImageError> {
+        if <[u8; 32]>::from(Sha256::digest(file)) != measurement {
+            return Err(ImageError::Measurement);
+        }
+        let elf = ElfBytes::<LittleEndian>::minimal_parse(file)?;
+        let segments = segments(&elf)?;
+        let template = template()?;
+        for segment in &segments {
+            template.write_all_at(elf.segment_data(segment)?, segment.p_vaddr)?;
+        }
+        page_tables::write(&template, &segments)?;
+        seal(&template)?;
+        Ok(Self { template, entry: elf.ehdr.e_entry, symbols: Symbols::read(&elf), measurement })
+    }
+}
+
+/// The loadable segments, each within the memory map and either writable or executable.
+fn segments(elf: &ElfBytes<'_, LittleEndian>) -> Result<Vec<ProgramHeader>, ImageError> {
+    let table = elf.segments().into_iter().flatten();
+    let segments: Vec<_> = table.filter(|segment| segment.p_type == PT_LOAD && segment.p_memsz > 0).collect();
+    segments.iter().try_for_each(check)?;
+    Ok(segments)
+}
+
+fn check(segment: &ProgramHeader) -> Result<(), ImageError> {
+    let address = segment.p_vaddr;
+    let end = address.checked_add(segment.p_memsz);
+    let fits = address >= IMAGE_BASE && end.is_some_and(|end| end < MEMORY_SIZE);
+    if !fits || segment.p_filesz > segment.p_memsz || !address.is_multiple_of(4096) {
+        return Err(ImageError::Segment { address });
+    }
+    if segment.p_flags & (elf::abi::PF_W | elf::abi::PF_X) == elf::abi::PF_W | elf::abi::PF_X {
+        return Err(ImageError::WritableText { address });
+    }
+    Ok(())
+}
+
+fn template() -> Result<File, ImageError> {
+    let memory = memfd_create(c"card-template", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING);
+    let template = File::from(memory.map_err(std::io::Error::from)?);
+    template.set_len(MEMORY_SIZE)?;
+    Ok(template)
+}
+
+fn seal(template: &File) -> Result<(), ImageError> {
+    let seals =
+        SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    fcntl(template, FcntlArg::F_ADD_SEALS(seals)).map_err(std::io::Error::from)?;
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! Messages between daemon and launcher: one per datagram, with at most one descriptor.
+
+use std::{
+    io::IoSliceMut,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+use cardhost_wire::{
+    DecodeError,
+    launch::{MAX_MESSAGE, Reply, Request},
+};
+use nix::{
+    errno::Errno,
+    sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send},
+};
+
+/// The daemon's message could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The daemon is gone.
+    #[error("the daemon closed the launcher's socket")]
+    Closed,
+    /// The socket failed.
+    #[error("the launcher's socket")]
+    Socket(#[from] Errno),
+    /// The daemon sent what is no request.
+    #[error("the daemon sent a malformed request")]
+    Malformed(#[from] DecodeError),
+}
+
+/// Receives one request and the descriptor that came with it. Blocks.
+///
+/// # Errors
+/// See [`ReceiveError`].
+pub fn receive(socket: BorrowedFd<'_>) -> Result<(Request, Option<OwnedFd>), ReceiveError> {
+    let mut bytes = vec![0; MAX_MESSAGE];
+    let mut control = nix::cmsg_space!([i32; 4]);
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let message =
+        recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let descriptor = descriptors(message.cmsgs()?).next();
+    let length = message.bytes;
+    if length == 0 {
+        return Err(ReceiveError::Closed);
+    }
+    Ok((Request::decode(&bytes[..length])?, descriptor))
+}
+
+/// Owns every descriptor that arrived, so that those nobody asked for are closed.
+#[expect(unsafe_code, reason = "the kernel hands descriptors over as numbers")]
+fn descriptors(messages: nix::sys::socket::CmsgIterator<'_>) -> std::vec::IntoIter<OwnedFd> {
+    let numbers = messages.filter_map(|message| match message {
+        ControlMessageOwned::ScmRights(numbers) => Some(numbers),
+        _ => None,
+    });
+    // SAFETY: SCM_RIGHTS made these descriptors for this process a moment ago, and each is taken exactly once.
+    let owned: Vec<_> = numbers.flatten().map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect();
+    owned.into_iter()
+}
+
+/// Sends one reply.
+///
+/// # Errors
+/// The daemon is gone.
+pub fn reply(socket: BorrowedFd<'_>, reply: &Reply) -> Result<(), Errno> {
+    send(socket.as_raw_fd(), &reply.encode(), MsgFlags::MSG_NOSIGNAL).map(drop)
+}

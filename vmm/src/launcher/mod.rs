@@ -1,0 +1,294 @@
+//! The launcher: a small single-threaded parent that holds the host key and forks one process per card.
+//!
+//! ```text
+//! wait for Hello ─▶ host key, image, blueprint ─▶ Ready ─▶ ┌─ request ─▶ Start: unwrap, fork, Started
+//!                                                          │             Kill: SIGKILL
+//!                                                          └─ SIGCHLD ─▶ Exited
+//! ```
+//!
+//! When the daemon's socket closes the launcher ends, and every card with it (`PR_SET_PDEATHSIG`).
+
+pub mod card_key;
+pub mod datagram;
+pub mod host_key;
+mod spawn;
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::Read,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use cardhost_wire::{
+    boot::MEMORY_SIZE,
+    control::Launch,
+    launch::{Refusal, Reply, Request, Start, VERSION},
+};
+use kvm_ioctls::Kvm;
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        prctl,
+        signal::{SigSet, Signal, kill},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::{
+    card::machine::{Blueprint, MachineError},
+    image::{Image, ImageError},
+};
+use card_key::{CardKey, Purpose};
+use datagram::ReceiveError;
+use host_key::{HostKey, HostKeyError};
+
+/// Longest image read; guest memory is smaller.
+const MAX_IMAGE: u64 = 2 * MEMORY_SIZE;
+
+/// Why the launcher cannot work, or ends.
+#[derive(Debug, thiserror::Error)]
+pub enum LauncherError {
+    /// The daemon's socket.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// The daemon's first message was not the one for this version.
+    #[error("the daemon speaks another version of the launcher's protocol")]
+    Version,
+    /// `/dev/kvm` may not be opened.
+    #[error(
+        "no access to /dev/kvm: add the user to the group that owns it (usermod -aG kvm USER) and log in again"
+    )]
+    KvmAccess,
+    /// `/dev/kvm` cannot be used.
+    #[error("/dev/kvm cannot be used")]
+    Kvm(#[source] kvm_ioctls::Error),
+    /// KVM refused the first virtual machine.
+    #[error("KVM refuses a virtual machine")]
+    Machine(#[from] MachineError),
+    /// The host key.
+    #[error(transparent)]
+    HostKey(#[from] HostKeyError),
+    /// The guest image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The system refused something else.
+    #[error("{what}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What it said.
+        source: Errno,
+    },
+}
+
+/// Everything a card's process is made from.
+pub struct Launcher {
+    socket: OwnedFd,
+    kvm: Kvm,
+    blueprint: Blueprint,
+    image: Image,
+    host_key: HostKey,
+    children: SignalFd,
+    cards: HashMap<Pid, u64>,
+}
+
+/// Serves one daemon on `socket` until it closes.
+///
+/// # Errors
+/// The reason why cards cannot run; the daemon has been told as well.
+pub fn run(socket: OwnedFd) -> Result<(), LauncherError> {
+    match Launcher::greet(socket.as_fd().try_clone_to_owned().map_err(|_| LauncherError::Version)?) {
+        Ok(mut launcher) => launcher.serve(),
+        Err(error) => {
+            let text = Reply::Unusable(explain(&error));
+            // The daemon may be gone; the error is reported on the log all the same.
+            let _ = datagram::reply(socket.as_fd(), &text);
+            Err(error)
+        }
+    }
+}
+
+/// Tries whether cards can run here: opens KVM and makes one virtual machine.
+///
+/// # Errors
+/// The reason why not.
+pub fn check() -> Result<(), LauncherError> {
+    Blueprint::gather(&open_kvm()?).map(drop).map_err(LauncherError::from)
+}
+
+/// An error with its causes, in one line.
+pub fn explain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn open_kvm() -> Result<Kvm, LauncherError> {
+    Kvm::new().map_err(|error| match error.errno() {
+        libc::EACCES | libc::EPERM => LauncherError::KvmAccess,
+        _ => LauncherError::Kvm(error),
+    })
+}
+
+impl Launcher {
+    fn greet(socket: OwnedFd) -> Result<Self, LauncherError> {
+        let (Request::Hello { version: VERSION, host_key, measurement }, Some(image)) =
+            datagram::receive(socket.as_fd())?
+        else {
+            return Err(LauncherError::Version);
+        };
+        let kvm = open_kvm()?;
+        let blueprint = Blueprint::gather(&kvm)?;
+        let image = Image::load(&contents(image)?, measurement)?;
+        let host_key = host_key::open(Path::new(&host_key))?;
+        harden()?;
+        Ok(Self {
+            socket,
+            kvm,
+            blueprint,
+            image,
+            host_key,
+            children: child_signals()?,
+            cards: HashMap::new(),
+        })
+    }
+
+    fn serve(&mut self) -> Result<(), LauncherError> {
+        self.reply(&Reply::Ready)?;
+        loop {
+            let (request, child) = self.wait()?;
+            if child {
+                self.reap()?;
+            }
+            if request && !self.request()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Blocks until there is a request or an ended child.
+    fn wait(&self) -> Result<(bool, bool), LauncherError> {
+        let mut ready = [
+            PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut ready, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => Ok((ready[0].any() == Some(true), ready[1].any() == Some(true))),
+            Err(source) => Err(LauncherError::System { what: "poll", source }),
+        }
+    }
+
+    /// Handles one request. False once the daemon is gone.
+    fn request(&mut self) -> Result<bool, LauncherError> {
+        match datagram::receive(self.socket.as_fd()) {
+            Ok((Request::Start(start), Some(link))) => self.start(&start, link)?,
+            Ok((Request::Kill { instance }, _)) => self.kill(instance),
+            Ok((Request::Start(_) | Request::Hello { .. }, _)) => return Err(LauncherError::Version),
+            Err(ReceiveError::Closed) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(true)
+    }
+
+    fn start(&mut self, start: &Start, link: OwnedFd) -> Result<(), LauncherError> {
+        let reply = match self.spawn(start, link) {
+            Ok((pid, wrapped_key)) => {
+                self.cards.insert(pid, start.instance);
+                Reply::Started { instance: start.instance, pid: pid.as_raw() as u32, wrapped_key }
+            }
+            Err(reason) => Reply::Refused { instance: start.instance, reason },
+        };
+        self.reply(&reply)
+    }
+
+    fn spawn(&mut self, start: &Start, link: OwnedFd) -> Result<(Pid, Vec<u8>), Refusal> {
+        let (key, wrapped_key) = self.card_key(start)?;
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *seed).map_err(|error| Refusal::Resources(error.to_string()))?;
+        let launch = Launch {
+            version: cardhost_wire::control::VERSION,
+            seed: *seed,
+            card: start.card,
+            owner: start.owner,
+            image_policy: self.image.measurement,
+            card_key: *key,
+            default_keys: start.default_keys,
+        };
+        let pid = spawn::spawn(self, launch, link, start.cpu_budget_ms)
+            .map_err(|error| Refusal::Resources(format!("fork: {error}")))?;
+        Ok((pid, wrapped_key))
+    }
+
+    /// Opens the card's key, or makes one.
+    fn card_key(&self, start: &Start) -> Result<(CardKey, Vec<u8>), Refusal> {
+        let purpose =
+            Purpose { card: &start.card, owner: &start.owner, image_policy: &self.image.measurement };
+        if let Some(wrapped) = &start.wrapped_key {
+            let key = card_key::unwrap(&self.host_key, &purpose, wrapped).map_err(|_| Refusal::WrappedKey)?;
+            return Ok((key, wrapped.clone()));
+        }
+        let mut key = CardKey::default();
+        let no_random = |error: getrandom::Error| Refusal::Resources(error.to_string());
+        getrandom::fill(&mut *key).map_err(no_random)?;
+        let wrapped = card_key::wrap(&self.host_key, &purpose, &key).map_err(no_random)?;
+        Ok((key, wrapped))
+    }
+
+    fn kill(&self, instance: u64) {
+        if let Some((pid, _)) = self.cards.iter().find(|(_, other)| **other == instance) {
+            // A child that has ended but was not reaped yet takes the signal without effect.
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+    }
+
+    /// Tells the daemon of every child that has ended.
+    fn reap(&mut self) -> Result<(), LauncherError> {
+        while let Ok(Some(_)) = self.children.read_signal() {}
+        loop {
+            let (pid, code, signal) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, Some(code), None),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, None, Some(signal as i32)),
+                _ => return Ok(()),
+            };
+            if let Some(instance) = self.cards.remove(&pid) {
+                self.reply(&Reply::Exited { instance, code, signal })?;
+            }
+        }
+    }
+
+    fn reply(&self, reply: &Reply) -> Result<(), LauncherError> {
+        datagram::reply(self.socket.as_fd(), reply)
+            .map_err(|source| LauncherError::System { what: "reply to the daemon", source })
+    }
+
+    /// Called in a card's process: the keys of other cards are none of its business.
+    fn forget_host_key(&mut self) {
+        self.host_key.zeroize();
+    }
+}
+
+fn contents(image: OwnedFd) -> Result<Vec<u8>, LauncherError> {
+    let mut bytes = Vec::new();
+    let read = File::from(image).take(MAX_IMAGE).read_to_end(&mut bytes);
+    read.map_err(|error| LauncherError::Image(error.into()))?;
+    Ok(bytes)
+}
+
+fn harden() -> Result<(), LauncherError> {
+    let hardened = prctl::set_dumpable(false).and_then(|()| prctl::set_no_new_privs());
+    hardened.map_err(|source| LauncherError::System { what: "prctl", source })
+}
+
+fn child_signals() -> Result<SignalFd, LauncherError> {
+    let mut mask = SigSet::empty();
+    mask.add(Signal::SIGCHLD);
+    let signals = mask
+        .thread_block()
+        .and_then(|()| SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC));
+    signals.map_err(|source| LauncherError::System { what: "signalfd", source })
+}

@@ -1,0 +1,132 @@
+//! The fork: from the launcher to one card's process.
+
+use std::os::{
+    fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+    unix::net::UnixStream,
+};
+
+use cardhost_wire::control::Launch;
+use kvm_ioctls::Kvm;
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl,
+        signal::{SigSet, Signal},
+    },
+    unistd::{ForkResult, Pid, fork, getppid},
+};
+
+use super::{Launcher, explain};
+use crate::card::{Card, End, link::Link, machine::Machine, sandbox, seccomp};
+
+/// The card ended because it was switched off.
+const EXIT_OFF: i32 = 0;
+/// The card could not be set up.
+const EXIT_SET_UP: i32 = 2;
+/// The guest crashed.
+const EXIT_CRASHED: i32 = 3;
+/// The daemon broke the link's contract.
+const EXIT_DAEMON: i32 = 4;
+
+/// Where the kept descriptors stand in a card's process; standard error stays 2.
+const LINK: RawFd = 3;
+const TEMPLATE: RawFd = 4;
+const KVM: RawFd = 5;
+const FIRST_UNUSED: libc::c_uint = 6;
+/// Out of the way of the numbers above while they are arranged.
+const ASIDE: RawFd = 64;
+
+/// Forks a card's process.
+///
+/// # Errors
+/// The system has no room for another process.
+#[expect(unsafe_code, reason = "fork")]
+pub fn spawn(launcher: &mut Launcher, launch: Launch, link: OwnedFd, budget_ms: u32) -> Result<Pid, Errno> {
+    let parent = nix::unistd::getpid();
+    // SAFETY: the launcher has one thread, so that no lock is held by another in the child's copy of memory.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            launcher.forget_host_key();
+            let code = match live(launcher, launch, &link, budget_ms, parent) {
+                Ok(end) => finish(&end),
+                Err(error) => {
+                    eprintln!("cardhost-vmm: card not set up: {}", explain(&*error));
+                    EXIT_SET_UP
+                }
+            };
+            // SAFETY: ends the process without running the launcher's destructors, which are the parent's.
+            unsafe { libc::_exit(code) }
+        }
+    }
+}
+
+type SetUpError = Box<dyn std::error::Error>;
+
+fn live(
+    launcher: &Launcher,
+    launch: Launch,
+    link: &OwnedFd,
+    budget_ms: u32,
+    parent: Pid,
+) -> Result<End, SetUpError> {
+    die_with(parent)?;
+    SigSet::empty().thread_set_mask()?;
+    let Kept { link, template, kvm } = keep_only(link, launcher)?;
+    let machine = Machine::new(&kvm, &launcher.blueprint, template, launcher.image.entry)?;
+    drop(kvm);
+    let card = Card::new(machine, Link::new(link), &launcher.image.symbols, launch, budget_ms)?;
+    sandbox::enter()?;
+    seccomp::install()?;
+    Ok(card.run())
+}
+
+/// The launcher's death ends the card; it may have died already.
+fn die_with(parent: Pid) -> Result<(), SetUpError> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() == parent { Ok(()) } else { Err("the launcher is gone".into()) }
+}
+
+/// The only descriptors that a card's process has from its launcher, beside standard error.
+struct Kept {
+    link: UnixStream,
+    template: OwnedFd,
+    kvm: Kvm,
+}
+
+/// Moves what is needed to known numbers and closes everything else.
+#[expect(unsafe_code, reason = "the child's copies of the launcher's descriptors are closed by number")]
+fn keep_only(link: &OwnedFd, launcher: &Launcher) -> Result<Kept, Errno> {
+    let sources = [link.as_raw_fd(), launcher.image.template.as_raw_fd(), launcher.kvm.as_raw_fd()];
+    // SAFETY: plain descriptor calls. The launcher's owners of these numbers exist in this process too, but are
+    // never used or dropped again: it ends by `_exit`. The three numbers taken over below have no other owner.
+    unsafe {
+        for (source, number) in sources.into_iter().zip([LINK, TEMPLATE, KVM]) {
+            Errno::result(libc::fcntl(source, libc::F_DUPFD_CLOEXEC, ASIDE + number))?;
+        }
+        for number in [LINK, TEMPLATE, KVM] {
+            Errno::result(libc::dup2(ASIDE + number, number))?;
+        }
+        libc::close(0);
+        libc::close(1);
+        Errno::result(libc::close_range(FIRST_UNUSED, libc::c_uint::MAX, 0))?;
+        Ok(Kept {
+            link: UnixStream::from_raw_fd(LINK),
+            template: OwnedFd::from_raw_fd(TEMPLATE),
+            kvm: Kvm::from_raw_fd(KVM),
+        })
+    }
+}
+
+/// The last line in the log, and the exit code.
+fn finish(end: &End) -> i32 {
+    match end {
+        End::SwitchedOff => return EXIT_OFF,
+        End::Crashed(_) => eprintln!("cardhost-vmm: the guest crashed: {}", explain(end)),
+        End::Daemon(_) | End::TooMuchData(_) => {
+            eprintln!("cardhost-vmm: {}", explain(end));
+            return EXIT_DAEMON;
+        }
+    }
+    EXIT_CRASHED
+}
