@@ -92,7 +92,8 @@ def run(argv, *, stdin=None, env=None, expect=0, deadline=DEADLINE, cwd=None):
     try:
         done = subprocess.run(
             argv, input=stdin if stdin is not None else b"", env={**os.environ, **(env or {})}, cwd=cwd,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=deadline, check=False)
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=deadline, check=False,
+            start_new_session=True)  # without a controlling terminal: who asks for a PIN reads standard input
     except subprocess.TimeoutExpired as late:
         raise Failed(f"{shown(argv)}\nno end after {deadline} s\n{tail(late.output)}") from None
     if expect is not None and done.returncode != expect:

@@ -49,4 +49,5 @@ def key(desk, number):
 
 def cms(desk, *words):
     environment = {"PKCS11_MODULE_PATH": library(MODULE)}
-    return desk.run(["openssl", "cms", *words, "-engine", "pkcs11"], env=environment)
+    # 9C wants the PIN before each use: the engine asks for it again.
+    return desk.run(["openssl", "cms", *words, "-engine", "pkcs11"], env=environment, stdin=desk.pin + "\n")

@@ -67,15 +67,17 @@ def nss_mtls_rsa(host):
 
 
 def nss(desk):
-    database, token = nss_database(desk)
+    database = nss_database(desk)
     with demanding_server(desk.host, f"nss-{desk.name}") as (port, _):
-        argv = ["tstclnt", "-h", "localhost", "-p", port, "-d", database, "-n", nickname(desk, database, token),
+        # OpenSC names the token by the certificate of 9A, NSS the certificate by token and label.
+        nickname = f"{desk.name} 9A:Certificate for PIV Authentication"
+        argv = ["tstclnt", "-h", "127.0.0.1", "-p", port, "-d", database, "-n", nickname,
                 "-W", desk.directory / "nss-pin", "-o"]
         desk.run(argv, stdin=REQUEST).must_say("Client certificate", f"{desk.name} 9A")
 
 
 def nss_database(desk):
-    """An NSS database with OpenSC's module; its name and the token's."""
+    """The name of an NSS database with OpenSC's module."""
     directory = desk.directory / "nss"
     database = f"sql:{directory}"
     (desk.directory / "nss-pin").write_text(desk.pin + "\n")
@@ -83,13 +85,4 @@ def nss_database(desk):
         directory.mkdir()
         run(["certutil", "-N", "-d", database, "--empty-password"])
         desk.run(["modutil", "-dbdir", database, "-force", "-add", "card", "-libfile", library(MODULE)])
-    listed = desk.run(["modutil", "-dbdir", database, "-list", "card"]).text.splitlines()
-    tokens = [line.split(":", 1)[1].strip() for line in listed if line.strip().startswith("token:")]
-    return database, next(token for token in tokens if token)
-
-
-def nickname(desk, database, token):
-    """NSS's name of the certificate of 9A."""
-    listed = desk.run(["certutil", "-L", "-d", database, "-h", token, "-f", desk.directory / "nss-pin"]).text
-    wanted = [line for line in listed.splitlines() if line.startswith(f"{token}:") and "Authentication" in line]
-    return wanted[0].rsplit(None, 1)[0].strip()
+    return database

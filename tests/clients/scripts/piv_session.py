@@ -115,6 +115,8 @@ def new_management_key(piv):
 
 
 def tidy(piv):
+    if piv.version < (5, 7, 0):
+        return
     for slot in (SLOT.AUTHENTICATION, SLOT.SIGNATURE, SLOT.KEY_MANAGEMENT, SLOT.RETIRED1):
         piv.delete_key(slot)
 
