@@ -11,12 +11,14 @@
 
 pub mod audit;
 pub mod auth;
+pub mod authority;
 pub mod card;
 pub mod cli;
 pub mod data_dir;
 pub mod host;
 pub mod http;
 pub mod launcher;
+pub mod lifecycle;
 pub mod pki;
 pub mod server;
 pub mod store;

@@ -30,6 +30,17 @@ pub struct Image {
     pub vmm: &'static [u8],
 }
 
+impl Image {
+    /// What this daemon was built with.
+    pub const fn embedded() -> Self {
+        Self {
+            guest: cardhost_image::GUEST,
+            guest_sha256: cardhost_image::GUEST_SHA256,
+            vmm: cardhost_image::VMM,
+        }
+    }
+}
+
 /// What the launcher is started with.
 #[derive(Clone, Debug)]
 pub struct Config {
