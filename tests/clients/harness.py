@@ -12,7 +12,7 @@ import time
 import traceback
 
 # Longest run of one client program, and longest wait for a condition, in seconds. They only bound a failure.
-DEADLINE = 180
+DEADLINE = 90
 PATIENCE = 60
 
 

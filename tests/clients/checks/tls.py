@@ -1,6 +1,6 @@
 """Mutual TLS with the card's key: curl, gnutls-cli, NSS."""
 
-from harness import check, library, run
+from harness import Service, check, library, run
 
 from .cards import ec, rsa
 from .network import demanding_server, server_identity
@@ -71,9 +71,14 @@ def nss(desk):
     with demanding_server(desk.host, f"nss-{desk.name}") as (port, _):
         # OpenSC names the token by the certificate of 9A, NSS the certificate by token and label.
         nickname = f"{desk.name} 9A:Certificate for PIV Authentication"
+        request = desk.directory / "nss-request"
+        request.write_text(REQUEST)
         argv = ["tstclnt", "-h", "127.0.0.1", "-p", port, "-d", database, "-n", nickname,
-                "-W", desk.directory / "nss-pin", "-o"]
-        desk.run(argv, stdin=REQUEST).must_say("Client certificate", f"{desk.name} 9A")
+                "-W", desk.directory / "nss-pin", "-A", request, "-o"]
+        # tstclnt does not end when the server closes the connection.
+        with Service(f"tstclnt-{desk.name}", desk.entered(argv), desk.host.directory) as client:
+            client.wait_line("Client certificate")
+            client.wait_line(f"{desk.name} 9A")
 
 
 def nss_database(desk):
