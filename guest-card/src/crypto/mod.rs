@@ -8,23 +8,22 @@
 //!
 //! Median microseconds on one core (native; the guest is within 8 %):
 //!
-//! | operation | crrl 0.9 | p256 0.14, no_std | p256 0.14, base-point table |
-//! |---|---|---|---|
-//! | P-256 sign a ready digest, hedged | 25 | 143 | 49 |
-//! | P-256 parse a private key | 0.1 | 137 | 45 |
-//! | P-256 public key | 21 | 137 | 45 |
+//! | operation | crrl 0.9 | p256 0.14, no_std | p256 0.14, base-point table | p384 0.14, no_std | with table |
+//! |---|---|---|---|---|---|
+//! | sign a ready digest, hedged | 25 | 143 | 49 | 540 | 145 |
+//! | parse a private key | 0.1 | 137 | 45 | 490 | 120 |
+//! | ECDH | – | 137 | 137 | 490 | 480 |
 //!
 //! crrl would be first, but it depends on sha2 with its `std` feature, and the card is built without the standard
 //! library. P-256 is therefore p256, and the bare-metal build turns its base-point table on: computed at the
-//! first use, 30 KiB of the card's memory. The measurement is kept because going over is one file ([`p256`]).
-//! P-384 and RSA are RustCrypto as well: p384, and rsa with blinding and the check that
-//! catches a fault in the CRT (RSA-2048: 1,320, of which the check 50 and blinding 280; RSA-3072: 4,380). Parsing
-//! an RSA key (320 and 680) or a P-384 key costs a good part of a signature: callers keep [`PrivateKey`]s
-//! loaded. RSA generation takes 55 ms (2,048 bits) or 210 ms (3,072), up to three times that with bad luck.
+//! first use, 30 KiB of the card's memory.
+//! RSA is RustCrypto's rsa, with blinding and the check that catches a fault in the CRT (RSA-2048: 1,320, of which
+//! the check 50 and blinding 280; RSA-3072: 4,380). Parsing an RSA key takes 320 and 680: callers keep
+//! [`PrivateKey`]s loaded. RSA generation takes 55 ms (2,048 bits) or 210 ms (3,072), up to three times that with
+//! bad luck.
 
 mod cipher;
-mod p256;
-mod p384;
+mod ec;
 mod private;
 mod public;
 mod rsa;

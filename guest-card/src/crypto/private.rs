@@ -8,7 +8,11 @@ use rand_core::CryptoRng;
 use sha2::{Digest, Sha256, Sha384};
 use zeroize::Zeroizing;
 
-use super::{CryptoError, PublicKey, p256, p384, rsa};
+use super::{
+    CryptoError, PublicKey,
+    ec::{p256, p384},
+    rsa,
+};
 
 /// A loaded private key, erased on drop. No `Debug`, no `Clone`.
 pub struct PrivateKey(Kind);
@@ -61,8 +65,8 @@ impl PrivateKey {
     /// The public half.
     pub fn public_key(&self) -> PublicKey {
         let bytes = match &self.0 {
-            Kind::P256(key) => key.public_point().into_vec(),
-            Kind::P384(key) => key.public_point().into_vec(),
+            Kind::P256(key) => key.public_point(),
+            Kind::P384(key) => key.public_point(),
             Kind::Rsa(_, key) => key.modulus(),
         };
         PublicKey::of_own_key(self.algorithm(), bytes)
@@ -75,8 +79,8 @@ impl PrivateKey {
             return Err(CryptoError::WrongLength);
         }
         match &self.0 {
-            Kind::P256(key) => Ok(signature_der(&key.sign(&left_padded::<32>(digest), rng)?)),
-            Kind::P384(key) => Ok(signature_der(&key.sign(&left_padded::<48>(digest), rng)?)),
+            Kind::P256(key) => Ok(signature_der(&key.sign(digest, rng)?)),
+            Kind::P384(key) => Ok(signature_der(&key.sign(digest, rng)?)),
             Kind::Rsa(..) => Err(CryptoError::WrongAlgorithm),
         }
     }
@@ -92,8 +96,8 @@ impl PrivateKey {
     /// ECDH (SP 800-56A, 5.7.1.2) with the peer's uncompressed point: the shared x-coordinate.
     pub fn agree(&self, peer: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
         match &self.0 {
-            Kind::P256(key) => key.agree(peer).map(|x| Zeroizing::new(x.to_vec())),
-            Kind::P384(key) => key.agree(peer).map(|x| Zeroizing::new(x.to_vec())),
+            Kind::P256(key) => key.agree(peer),
+            Kind::P384(key) => key.agree(peer),
             Kind::Rsa(..) => Err(CryptoError::WrongAlgorithm),
         }
     }
@@ -107,13 +111,6 @@ impl PrivateKey {
             Kind::Rsa(_, key) => key.sign_message(message, rng),
         }
     }
-}
-
-/// Leading zeros keep a short digest's number the same; RustCrypto refuses one below half the order's length.
-fn left_padded<const ORDER: usize>(digest: &[u8]) -> Vec<u8> {
-    let mut padded = alloc::vec![0; ORDER.saturating_sub(digest.len())];
-    padded.extend_from_slice(digest);
-    padded
 }
 
 #[derive(Sequence)]
