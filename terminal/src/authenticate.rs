@@ -78,10 +78,10 @@ impl Authenticate {
         let path = ["v1", "terminals", terminal, "authentications"];
         let given = self.pin_file.as_deref().map(|file| pin(Some(file))).transpose()?;
         let may_ask = given.is_none();
-        match host.create(&path, &Request { certificate, pin: given }).await {
+        match host.ask(&path, &Request { certificate, pin: given }).await {
             Err(HostError::Refused(problem)) if problem.is("pin-required") && may_ask => {
                 let asked = pin(None).map_err(|error| needs_pin(error, problem))?;
-                Ok(host.create(&path, &Request { certificate, pin: Some(asked) }).await?)
+                Ok(host.ask(&path, &Request { certificate, pin: Some(asked) }).await?)
             }
             answer => Ok(answer?),
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Error,
-    host::{self, Host},
+    host::{self, Host, HostError},
     input,
     output::Output,
     secrets::{self, SecretText, Secrets},
@@ -152,7 +152,11 @@ impl Create {
         let card = if created.card_created { " in a new card" } else { "" };
         let Entry { id, key_reference, .. } = &created.certificate;
         output.show(&created_json(&created), || format!("certificate {id} for key {key_reference}{card}"));
-        match &created.secrets {
+        let made = match created.secrets {
+            None if created.card_created => pending(host, terminal).await?,
+            made => made,
+        };
+        match made {
             Some(made) => made.deliver(host, terminal, self.secrets_file.as_deref(), output).await,
             None => Ok(()),
         }
@@ -167,6 +171,15 @@ impl Create {
             puk: chosen("PUK", self.puk_file.as_deref())?,
             management_key: chosen("Management key", self.management_key_file.as_deref())?,
         })
+    }
+}
+
+/// The secrets of a new card whose first answer got lost: the repeated one leaves them out.
+async fn pending(host: &Host, terminal: &str) -> Result<Option<Secrets>, Error> {
+    match host.read(&secrets::path(terminal)).await {
+        Ok(made) => Ok(Some(made)),
+        Err(HostError::Refused(problem)) if problem.is("not-found") => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

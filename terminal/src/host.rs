@@ -208,7 +208,7 @@ fn hint_for(problem: &Problem) -> Option<&'static str> {
         "pin-blocked" => Some("unblock the PIN with the PUK, over the bridge"),
         "key-reference-occupied" => Some("choose another --key, or delete the certificate that is there"),
         "device-certificate-required" => Some("log in again: cardhost-terminal login"),
-        "authority-unreachable" => Some("nothing was changed; try again later"),
+        "authority-unreachable" | "authority-undecided" | "carried-forward" => Some("try again later"),
         _ => None,
     }
 }
