@@ -47,7 +47,7 @@ pub enum ChannelError {
     #[error("cannot reach the host: {0}")]
     Connect(io::Error),
     /// The session's token is not valid (any more).
-    #[error("the session has ended: {0}")]
+    #[error("the session has ended, log in again with `cardhost-terminal login`: {0}")]
     SessionEnded(Problem),
     /// The host refused the channel.
     #[error("the host refused the channel: {0}")]

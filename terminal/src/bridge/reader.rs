@@ -93,6 +93,7 @@ impl Reader {
             let error = match self.open(&access).await {
                 Ok(channel) => {
                     backoff = Backoff::new();
+                    told.clear();
                     let Err(error) = self.follow(channel).await;
                     error
                 }
