@@ -6,7 +6,7 @@
 //! ```
 //!
 //! An entry is JSON with its keys in order and no white space, so that whoever parses and writes it again
-//! gets the hashed bytes. Each signature covers the whole log up to its entry. [`verify`] needs no daemon.
+//! gets the hashed bytes. Each signature covers the whole log up to its entry. [`verify()`] needs no daemon.
 
 mod entry;
 mod key;

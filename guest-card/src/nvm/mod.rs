@@ -85,7 +85,7 @@ impl Nvm {
         self.head.epoch()
     }
 
-    /// Applies a change in memory; [`Self::seal`] and then [`Applied::confirm`] or [`Self::revert`] must follow.
+    /// Applies a change in memory; [`Self::seal`] and then [`Self::confirm`] or [`Self::revert`] must follow.
     pub(crate) fn apply(&mut self, change: Change) -> Result<Applied, Status> {
         self.check_room(&change)?;
         let before = change.ids().map(|id| (id, self.records.remove(&id))).collect();
