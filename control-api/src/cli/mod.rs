@@ -1,5 +1,6 @@
 //! The command line.
 
+mod audit;
 mod card;
 pub mod client;
 mod doctor;
@@ -37,6 +38,7 @@ enum Command {
     User(Remote<user::User>),
     Terminal(Remote<terminal::Terminal>),
     Card(Remote<card::Card>),
+    Audit(audit::Audit),
 }
 
 /// A command over REST.
@@ -89,6 +91,7 @@ impl Command {
             Self::User(user) => user.run(),
             Self::Terminal(terminal) => terminal.run(),
             Self::Card(card) => card.run(),
+            Self::Audit(audit) => audit.run(),
         }
     }
 }

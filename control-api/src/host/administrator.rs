@@ -89,7 +89,7 @@ async fn first(app: &App) -> Result<AdministratorFile, StartError> {
     let secret = cardhost_wire::key::Secret(password.as_str().as_bytes().to_vec());
     let hash = app.passwords.hash(secret).await.expect("nobody else logs in before the daemon serves");
     let name: Name = "admin".parse().expect("a name");
-    app.users.put(User { name: name.clone(), role: Role::Administrator }, hash).await?;
+    app.users.put(None, User { name: name.clone(), role: Role::Administrator }, hash).await?;
     Ok(AdministratorFile {
         url: String::new(),
         user: name.into(),

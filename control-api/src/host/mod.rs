@@ -9,9 +9,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
+    audit::{Audit, SigningKey, SigningKeyError},
     auth::password::Passwords,
-    data_dir::{DataDir, DataDirError},
-    http,
+    card::Cards,
+    data_dir::{DataDir, DataDirError, write_private},
+    http::{self, channel::Channels},
+    launcher::{self, Image, Launcher, LauncherError},
     pki::{Pki, PkiError},
     server::{Limits, Server, TlsError, server_config},
     store::{
@@ -22,6 +25,9 @@ use crate::{
 };
 
 pub use administrator::{AdministratorFile, AdministratorFileError};
+
+/// CPU time of a guest for one exchange, milliseconds; generating an RSA-3072 key takes the longest.
+const CPU_BUDGET_MS: u32 = 30_000;
 
 /// What operators decide about a daemon.
 #[derive(Clone, Debug)]
@@ -59,6 +65,12 @@ pub enum StartError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The key that signs receipts and audit heads.
+    #[error(transparent)]
+    SigningKey(#[from] SigningKeyError),
+    /// The launcher.
+    #[error(transparent)]
+    Launcher(#[from] LauncherError),
     /// The administrator's file.
     #[error(transparent)]
     Administrator(#[from] AdministratorFileError),
@@ -92,6 +104,14 @@ pub enum StartError {
 
 /// What the operations work on.
 pub struct App {
+    /// The store.
+    pub store: Store,
+    /// The audit log.
+    pub audit: Audit,
+    /// Cards.
+    pub cards: Cards,
+    /// Open channels.
+    pub channels: Channels,
     /// The authorised users.
     pub users: Users,
     /// Terminals.
@@ -139,7 +159,9 @@ impl Host {
         let (chain, key, ca_pem) = identity(&config, &pki)?;
         let tls = server_config(chain, key, pki.devices.der())?;
         let (end, ending) = watch::channel(false);
-        let app = Arc::new(app(store, pki, config.limits, ending.clone()));
+        let audit = audit(&directory)?;
+        let cards = Cards::new(store.clone(), launcher(&config, &directory)?);
+        let app = Arc::new(app(store, audit, cards, pki, config.limits, ending.clone()));
         app.idempotency.forget_unanswered().await?;
         administrator::ensure(&app, &directory, &url, &ca_pem).await?;
         let server = Server::new(listener, tls, http::router(&app), config.limits);
@@ -171,13 +193,41 @@ impl Host {
     }
 }
 
-fn app(store: Store, pki: Pki, limits: Limits, end: watch::Receiver<bool>) -> App {
+/// Opens the signing key and puts its public key beside it, for whoever verifies offline.
+fn audit(directory: &DataDir) -> Result<Audit, StartError> {
+    let key = SigningKey::open(&directory.signing_key())?;
+    write_private(&directory.public_key(), hex::encode(key.public()).as_bytes())?;
+    Ok(Audit::new(key))
+}
+
+fn launcher(config: &Config, directory: &DataDir) -> Result<Launcher, LauncherError> {
+    use cardhost_image::{GUEST, GUEST_SHA256, VMM};
+    Launcher::new(launcher::Config {
+        image: Image { guest: GUEST, guest_sha256: GUEST_SHA256, vmm: VMM },
+        host_key: directory.host_key(),
+        cpu_budget_ms: CPU_BUDGET_MS,
+        default_keys: config.default_keys,
+    })
+}
+
+fn app(
+    store: Store,
+    audit: Audit,
+    cards: Cards,
+    pki: Pki,
+    limits: Limits,
+    end: watch::Receiver<bool>,
+) -> App {
     App {
-        users: Users::new(store.clone()),
-        terminals: Terminals::new(store.clone()),
-        devices: Devices::new(store.clone()),
+        users: Users::new(store.clone(), audit.clone()),
+        terminals: Terminals::new(store.clone(), audit.clone()),
+        devices: Devices::new(store.clone(), audit.clone()),
         sessions: Sessions::new(store.clone()),
-        idempotency: Idempotency::new(store),
+        idempotency: Idempotency::new(store.clone()),
+        store,
+        audit,
+        cards,
+        channels: Channels::default(),
         passwords: Passwords::new(),
         pki,
         limits,

@@ -6,6 +6,7 @@ use axum::{
     extract::{FromRequestParts, RawPathParams},
     http::{HeaderMap, header, request::Parts},
 };
+use jiff::Timestamp;
 
 use super::problem::{Fault, Kind};
 use crate::{
@@ -40,6 +41,8 @@ pub struct Caller {
     pub role: Role,
     /// The hash of the token.
     pub session: token::TokenHash,
+    /// The session's end.
+    pub expires_at: Timestamp,
     /// The device whose client certificate the connection has.
     pub device: Option<Device>,
 }
@@ -92,8 +95,8 @@ async fn authenticate(app: &Arc<App>, parts: &Parts) -> Result<Caller, Fault> {
     let token = bearer(&parts.headers).ok_or_else(unauthenticated)?;
     let device = device(parts);
     let session = app.sessions.find(token::hash(token), device.clone()).await?.ok_or_else(unauthenticated)?;
-    let Session { user, role, token } = session;
-    Ok(Caller { user, role, session: token, device })
+    let Session { user, role, token, expires_at } = session;
+    Ok(Caller { user, role, session: token, expires_at, device })
 }
 
 async fn authorise(app: &Arc<App>, access: Access, caller: &Caller, parts: &mut Parts) -> Result<(), Fault> {

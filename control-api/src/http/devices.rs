@@ -85,7 +85,7 @@ async fn list(
 ))]
 async fn enrol(
     State(app): State<Arc<App>>,
-    AssignedTerminal { terminal, .. }: AssignedTerminal,
+    AssignedTerminal { terminal, caller }: AssignedTerminal,
     request: Idempotent<Enrolment>,
 ) -> Result<(StatusCode, Json<EnrolledDevice>), Fault> {
     let device = request
@@ -93,7 +93,7 @@ async fn enrol(
             let certificate = app.pki.devices.certify_device(&enrolment.csr, terminal.as_str())?;
             let expires_at = Timestamp::from_second(certificate.expires_at).map_err(Fault::internal)?;
             let record = DeviceRecord { fingerprint: certificate.fingerprint, terminal, expires_at };
-            app.devices.insert(record).await?;
+            app.devices.insert(caller.user, record).await?;
             Ok(EnrolledDevice { id: hex::encode(certificate.fingerprint), pem: certificate.pem, expires_at })
         })
         .await?;
@@ -109,14 +109,15 @@ async fn enrol(
 ))]
 async fn delete(
     State(app): State<Arc<App>>,
-    AssignedTerminal { terminal, .. }: AssignedTerminal,
+    AssignedTerminal { terminal, caller }: AssignedTerminal,
     Path((_, device)): Path<(String, String)>,
 ) -> Result<StatusCode, Fault> {
     let mut fingerprint = [0; 32];
     hex::decode_to_slice(device, &mut fingerprint).map_err(|_| Fault::not_found("device"))?;
-    if !app.devices.delete(terminal, fingerprint).await? {
+    if !app.devices.delete(caller.user, terminal, fingerprint).await? {
         return Err(Fault::not_found("device"));
     }
+    app.channels.end_where(|admission| admission.device == fingerprint);
     Ok(StatusCode::NO_CONTENT)
 }
 

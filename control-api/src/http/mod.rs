@@ -1,7 +1,11 @@
 //! The REST interface and the terminal channel: one file per resource.
 
 pub mod access;
+mod audit;
 pub mod body;
+mod card_fault;
+mod cards;
+pub mod channel;
 mod devices;
 mod health;
 pub mod idempotency;
@@ -42,4 +46,7 @@ pub fn operations(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .merge(users::routes(app))
         .merge(terminals::routes(app))
         .merge(devices::routes(app))
+        .merge(channel::routes(app))
+        .merge(cards::routes(app))
+        .merge(audit::routes(app))
 }

@@ -88,6 +88,7 @@ async fn create(
 ))]
 async fn delete(State(app): State<Arc<App>>, caller: Caller) -> Result<StatusCode, Fault> {
     app.sessions.delete(caller.session).await?;
+    app.channels.end_where(|admission| admission.session == caller.session);
     Ok(StatusCode::NO_CONTENT)
 }
 

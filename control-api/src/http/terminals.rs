@@ -98,18 +98,20 @@ async fn read(
 ))]
 async fn put(
     State(app): State<Arc<App>>,
-    _: Administrator,
+    Administrator(caller): Administrator,
     Path(name): Path<String>,
     JsonBody(setting): JsonBody<TerminalSetting>,
 ) -> Result<(StatusCode, Json<TerminalEntry>), Fault> {
     let invalid = |why: String| Fault::new(Kind::INVALID_VALUE, why);
     let name: Name = name.parse().map_err(|error| invalid(format!("{error}")))?;
     let terminal = Terminal { name, owner: setting.owner };
-    let status = match app.terminals.put(terminal.clone()).await? {
+    let status = match app.terminals.put(caller.user, terminal.clone()).await? {
         Assignment::Made => StatusCode::CREATED,
         Assignment::Changed => StatusCode::OK,
         Assignment::UnknownOwner => return Err(invalid(format!("there is no user {}", terminal.owner))),
     };
+    app.channels
+        .end_where(|admission| admission.terminal == terminal.name && admission.user != terminal.owner);
     Ok((status, Json(terminal.into())))
 }
 
@@ -122,12 +124,15 @@ async fn put(
 ))]
 async fn delete(
     State(app): State<Arc<App>>,
-    _: Administrator,
+    Administrator(caller): Administrator,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Fault> {
     let name: Name = name.parse().map_err(|_| Fault::not_found("terminal"))?;
-    match app.terminals.delete(name).await? {
-        Removal::Done => Ok(StatusCode::NO_CONTENT),
+    match app.terminals.delete(caller.user, name.clone()).await? {
+        Removal::Done => {
+            app.channels.end_where(|admission| admission.terminal == name);
+            Ok(StatusCode::NO_CONTENT)
+        }
         Removal::Absent => Err(Fault::not_found("terminal")),
         Removal::HasCard => {
             Err(Fault::new(Kind::CONFLICT, "the terminal has a card: delete its certificates first"))

@@ -90,7 +90,7 @@ async fn list(
 ))]
 async fn put(
     State(app): State<Arc<App>>,
-    _: Administrator,
+    Administrator(caller): Administrator,
     Path(name): Path<String>,
     JsonBody(setting): JsonBody<UserSetting>,
 ) -> Result<(StatusCode, Json<UserEntry>), Fault> {
@@ -98,11 +98,12 @@ async fn put(
     check_length(&setting.password)?;
     let password_hash = app.passwords.hash(setting.password.into()).await?;
     let user = User { name, role: setting.role };
-    let status = match app.users.put(user.clone(), password_hash).await? {
+    let status = match app.users.put(Some(caller.user), user.clone(), password_hash).await? {
         Insertion::Made => StatusCode::CREATED,
         Insertion::Changed => StatusCode::OK,
         Insertion::LastAdministrator => return Err(last_administrator()),
     };
+    app.channels.end_where(|admission| admission.user == user.name);
     Ok((status, Json(user.into())))
 }
 
@@ -115,11 +116,11 @@ async fn put(
 ))]
 async fn delete(
     State(app): State<Arc<App>>,
-    _: Administrator,
+    Administrator(caller): Administrator,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Fault> {
-    let name = name.parse().map_err(|_| Fault::not_found("user"))?;
-    match app.users.delete(name).await? {
+    let name: Name = name.parse().map_err(|_| Fault::not_found("user"))?;
+    match app.users.delete(caller.user, name).await? {
         Deletion::Done => Ok(StatusCode::NO_CONTENT),
         Deletion::Absent => Err(Fault::not_found("user")),
         Deletion::OwnsTerminals => Err(Fault::new(Kind::CONFLICT, "terminals are assigned to this user")),

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `host-ca.{pem,key}` | signs the daemon's TLS server certificate and its client certificate towards the embedded authority |
 //! | `device-ca.{pem,key}` | signs the client certificates of terminals |
-//! | `signing.key` | Ed25519: signs receipts and heads of the audit log |
+//! | `signing.{key,pub}` | Ed25519: signs receipts and heads of the audit log, see [`crate::audit`] |
 //!
 //! The key of the server certificate stands in memory only: a new one is made and certified at each start.
 
@@ -63,8 +63,6 @@ pub struct Pki {
     pub host: CertificationAuthority,
     /// Certifies terminals' device keys.
     pub devices: CertificationAuthority,
-    /// PKCS#8 (DER) of the Ed25519 key that signs receipts and audit heads.
-    pub signing_key: zeroize::Zeroizing<Vec<u8>>,
 }
 
 impl Pki {
@@ -74,7 +72,6 @@ impl Pki {
         Ok(Self {
             host: authority(directory, "host-ca", "cardhost host CA")?,
             devices: authority(directory, "device-ca", "cardhost device CA")?,
-            signing_key: signing_key(directory)?,
         })
     }
 }
@@ -108,19 +105,6 @@ fn authority_parameters(title: &str) -> CertificateParams {
     parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     parameters
-}
-
-fn signing_key(directory: &DataDir) -> Result<zeroize::Zeroizing<Vec<u8>>, PkiError> {
-    let path = directory.pki("signing.key");
-    let key = match read_optional(&path)? {
-        Some(pem) => KeyPair::from_pem(&pem).map_err(|_| PkiError::Damaged(path))?,
-        None => {
-            let key = KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
-            write_private(&path, key.serialize_pem().as_bytes())?;
-            key
-        }
-    };
-    Ok(key.serialize_der().into())
 }
 
 /// Parameters with this common name, valid from an hour ago, so that a terminal whose clock is a little slow

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, columns::time};
 use crate::{
     auth::{Role, name::Name, token::TokenHash},
     server::{Device, Fingerprint},
@@ -41,6 +41,8 @@ pub struct Session {
     pub user: Name,
     /// What the user may do.
     pub role: Role,
+    /// Its end.
+    pub expires_at: Timestamp,
 }
 
 /// The table of sessions.
@@ -117,12 +119,13 @@ fn insert(transaction: &Transaction<'_>, session: &NewSession) -> rusqlite::Resu
 }
 
 fn stored(connection: &rusqlite::Connection, token: &TokenHash) -> rusqlite::Result<Option<Stored>> {
-    let sql = "SELECT sessions.user, users.role, sessions.device FROM sessions
+    let sql = "SELECT sessions.user, users.role, sessions.device, sessions.expires_at FROM sessions
         JOIN users ON users.name = sessions.user WHERE token_hash = ?1 AND expires_at > ?2";
     connection
         .prepare_cached(sql)?
         .query_row(params![token, now()], |row| {
-            let session = Session { token: *token, user: row.get(0)?, role: row.get(1)? };
+            let (user, role, expires_at) = (row.get(0)?, row.get(1)?, time(row, 3)?);
+            let session = Session { token: *token, user, role, expires_at };
             Ok(Stored { session, bound_to: row.get(2)? })
         })
         .optional()

@@ -3,7 +3,10 @@
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 use super::{Store, StoreError};
-use crate::auth::name::Name;
+use crate::{
+    audit::{Action, Audit, Entry},
+    auth::name::Name,
+};
 
 /// A terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,14 +39,17 @@ pub enum Removal {
     HasCard,
 }
 
-/// The table of terminals.
+/// The table of terminals. Every change is an entry of the audit log.
 #[derive(Clone)]
-pub struct Terminals(Store);
+pub struct Terminals {
+    store: Store,
+    audit: Audit,
+}
 
 impl Terminals {
     /// The terminals in this store.
-    pub const fn new(store: Store) -> Self {
-        Self(store)
+    pub const fn new(store: Store, audit: Audit) -> Self {
+        Self { store, audit }
     }
 
     /// At most `limit` terminals after this name, of this owner or of all, by name.
@@ -53,7 +59,7 @@ impl Terminals {
         after: String,
         limit: u32,
     ) -> Result<Vec<Terminal>, StoreError> {
-        self.0
+        self.store
             .read(move |connection| {
                 let sql = "SELECT name, owner FROM terminals
                     WHERE name > ?1 AND (?2 IS NULL OR owner = ?2) ORDER BY name LIMIT ?3";
@@ -65,7 +71,7 @@ impl Terminals {
     /// The user this terminal is assigned to, `None` if there is no such terminal.
     pub async fn owner(&self, name: &Name) -> Result<Option<Name>, StoreError> {
         let name = name.clone();
-        self.0
+        self.store
             .read(move |connection| {
                 let sql = "SELECT owner FROM terminals WHERE name = ?1";
                 connection.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()
@@ -73,14 +79,34 @@ impl Terminals {
             .await
     }
 
-    /// Makes a terminal or assigns it to another user.
-    pub async fn put(&self, terminal: Terminal) -> Result<Assignment, StoreError> {
-        self.0.write(move |transaction| put(transaction, &terminal)).await
+    /// Makes a terminal or assigns it to another user, at the wish of `by`.
+    pub async fn put(&self, by: Name, terminal: Terminal) -> Result<Assignment, StoreError> {
+        let audit = self.audit.clone();
+        self.store
+            .write(move |transaction| {
+                let done = put(transaction, &terminal)?;
+                if done != Assignment::UnknownOwner {
+                    let entry = Entry::new(Action::TerminalPut).terminal(&terminal.name);
+                    audit.append(transaction, &entry.detail("owner", &terminal.owner).user(&by))?;
+                }
+                Ok(done)
+            })
+            .await
     }
 
-    /// Removes a terminal that has no card.
-    pub async fn delete(&self, name: Name) -> Result<Removal, StoreError> {
-        self.0.write(move |transaction| delete(transaction, &name)).await
+    /// Removes a terminal that has no card, at the wish of `by`.
+    pub async fn delete(&self, by: Name, name: Name) -> Result<Removal, StoreError> {
+        let audit = self.audit.clone();
+        self.store
+            .write(move |transaction| {
+                let done = delete(transaction, &name)?;
+                if done == Removal::Done {
+                    let entry = Entry::new(Action::TerminalDeleted).terminal(&name);
+                    audit.append(transaction, &entry.user(&by))?;
+                }
+                Ok(done)
+            })
+            .await
     }
 }
 

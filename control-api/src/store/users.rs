@@ -3,7 +3,10 @@
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
 use super::{Store, StoreError};
-use crate::auth::{Role, name::Name};
+use crate::{
+    audit::{Action, Audit, Entry},
+    auth::{Role, name::Name},
+};
 
 /// A user, without the password's hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,19 +41,22 @@ pub enum Deletion {
     LastAdministrator,
 }
 
-/// The table of users.
+/// The table of users. Every change is an entry of the audit log.
 #[derive(Clone)]
-pub struct Users(Store);
+pub struct Users {
+    store: Store,
+    audit: Audit,
+}
 
 impl Users {
     /// The users in this store.
-    pub const fn new(store: Store) -> Self {
-        Self(store)
+    pub const fn new(store: Store, audit: Audit) -> Self {
+        Self { store, audit }
     }
 
     /// At most `limit` users after this name, by name.
     pub async fn list(&self, after: String, limit: u32) -> Result<Vec<User>, StoreError> {
-        self.0
+        self.store
             .read(move |connection| {
                 let sql = "SELECT name, role FROM users WHERE name > ?1 ORDER BY name LIMIT ?2";
                 connection.prepare_cached(sql)?.query_map(params![after, limit], user)?.collect()
@@ -61,7 +67,7 @@ impl Users {
     /// The user's password hash, `None` for a user who does not exist.
     pub async fn password_hash(&self, name: &Name) -> Result<Option<String>, StoreError> {
         let name = name.clone();
-        self.0
+        self.store
             .read(move |connection| {
                 let sql = "SELECT password_hash FROM users WHERE name = ?1";
                 connection.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()
@@ -69,14 +75,47 @@ impl Users {
             .await
     }
 
-    /// Makes or changes a user.
-    pub async fn put(&self, user: User, password_hash: String) -> Result<Insertion, StoreError> {
-        self.0.write(move |transaction| put(transaction, &user, &password_hash)).await
+    /// Makes or changes a user, at the wish of `by`.
+    pub async fn put(
+        &self,
+        by: Option<Name>,
+        user: User,
+        password_hash: String,
+    ) -> Result<Insertion, StoreError> {
+        let audit = self.audit.clone();
+        self.store
+            .write(move |transaction| {
+                let done = put(transaction, &user, &password_hash)?;
+                if done != Insertion::LastAdministrator {
+                    let entry = Entry::new(Action::UserPut).detail("user", &user.name);
+                    let entry = entry.detail("role", user.role.name());
+                    audit.append(transaction, &asked_by(entry, by.as_ref()))?;
+                }
+                Ok(done)
+            })
+            .await
     }
 
-    /// Removes a user.
-    pub async fn delete(&self, name: Name) -> Result<Deletion, StoreError> {
-        self.0.write(move |transaction| delete(transaction, &name)).await
+    /// Removes a user, at the wish of `by`.
+    pub async fn delete(&self, by: Name, name: Name) -> Result<Deletion, StoreError> {
+        let audit = self.audit.clone();
+        self.store
+            .write(move |transaction| {
+                let done = delete(transaction, &name)?;
+                if done == Deletion::Done {
+                    let entry = Entry::new(Action::UserDeleted).detail("user", &name);
+                    audit.append(transaction, &entry.user(&by))?;
+                }
+                Ok(done)
+            })
+            .await
+    }
+}
+
+fn asked_by(entry: Entry, by: Option<&Name>) -> Entry {
+    match by {
+        Some(by) => entry.user(by),
+        None => entry,
     }
 }
 

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod audit;
 mod bad_input;
+mod channel;
 mod daemon;
 mod devices;
 mod idempotency;

@@ -141,3 +141,16 @@ fn doctor_prints_each_check_and_tells_whether_cards_can_run() {
     let failed = findings.iter().any(|finding| finding["verdict"] == "failure");
     assert_eq!(output.status.success(), !failed);
 }
+
+#[test]
+fn the_audit_log_verifies_without_a_daemon_until_it_is_changed() {
+    let mut daemon = Daemon::start();
+    daemon.user("alice");
+    assert_eq!(daemon.json(&["audit", "list"])["entries"].as_array().unwrap().len(), 2);
+    assert!(daemon.end(Signal::SIGTERM));
+    let output = daemon.run(&["audit", "verify"]);
+    assert!(text(&output.stdout).starts_with("the audit log holds: 2 entries"), "{}", text(&output.stderr));
+    let database = rusqlite::Connection::open(daemon.directory.path().join("store.db")).unwrap();
+    database.execute("DELETE FROM audit WHERE sequence = 1", []).unwrap();
+    assert!(daemon.refused(&["audit", "verify"]).contains("entry 1 is missing"));
+}
