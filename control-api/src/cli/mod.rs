@@ -3,6 +3,7 @@
 mod audit;
 mod card;
 pub mod client;
+mod demo;
 mod doctor;
 mod output;
 mod serve;
@@ -34,6 +35,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Demo(demo::Demo),
     Doctor(doctor::Doctor),
     User(Remote<user::User>),
     Terminal(Remote<terminal::Terminal>),
@@ -87,6 +89,7 @@ impl Command {
     fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Serve(serve) => serve.run(),
+            Self::Demo(demo) => demo.run(),
             Self::Doctor(doctor) => doctor.run(),
             Self::User(user) => user.run(),
             Self::Terminal(terminal) => terminal.run(),

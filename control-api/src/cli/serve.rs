@@ -12,7 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    host::{Config, Host, TlsFiles},
+    host::{AuthorityKind, Config, Host, OtherAuthority, TlsFiles},
     server::Limits,
 };
 
@@ -35,9 +35,54 @@ pub struct Serve {
     /// The key of --tls-cert (PEM).
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    authority: AuthorityOptions,
     /// Development only: new cards get the well-known PIN 123456, PUK 12345678 and keys. Loopback only.
     #[arg(long)]
     default_keys: bool,
+}
+
+/// The authority that certifies, verifies and revokes; an embedded one unless --authority names another.
+#[derive(Args)]
+struct AuthorityOptions {
+    /// Another authority's address, https://….
+    #[arg(long, value_name = "URL", requires = "authority_ca")]
+    authority: Option<String>,
+    /// What it offers.
+    #[arg(long, value_enum, default_value = "cardhost", requires = "authority")]
+    authority_kind: AuthorityKind,
+    /// Certificates that its TLS certificate must chain to (PEM).
+    #[arg(long, value_name = "FILE", requires = "authority")]
+    authority_ca: Option<PathBuf>,
+    /// This host's client certificate for it (PEM).
+    #[arg(long, value_name = "FILE", requires = "authority_key")]
+    authority_cert: Option<PathBuf>,
+    /// The key of --authority-cert (PEM).
+    #[arg(long, value_name = "FILE", requires = "authority_cert")]
+    authority_key: Option<PathBuf>,
+    /// User for HTTP Basic.
+    #[arg(long, value_name = "USER", requires = "authority_password_file")]
+    authority_user: Option<String>,
+    /// File with the password of --authority-user.
+    #[arg(long, value_name = "FILE", requires = "authority_user")]
+    authority_password_file: Option<PathBuf>,
+    /// Where its CRL is, if its certificates do not say.
+    #[arg(long, value_name = "URL", requires = "authority")]
+    authority_crl: Option<String>,
+}
+
+impl AuthorityOptions {
+    fn choice(self) -> Option<OtherAuthority> {
+        let identity = self.authority_cert.zip(self.authority_key);
+        Some(OtherAuthority {
+            url: self.authority?,
+            kind: self.authority_kind,
+            trusted: self.authority_ca?,
+            identity: identity.map(|(certificate, key)| TlsFiles { certificate, key }),
+            basic: self.authority_user.zip(self.authority_password_file),
+            crl: self.authority_crl,
+        })
+    }
 }
 
 impl Serve {
@@ -54,6 +99,7 @@ impl Serve {
             data: self.data,
             listen: self.listen,
             tls,
+            authority: self.authority.choice(),
             default_keys: self.default_keys,
             limits: Limits::default(),
         }

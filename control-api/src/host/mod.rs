@@ -1,20 +1,24 @@
 //! The daemon: puts its parts together, starts and ends them in order.
 
 mod administrator;
+mod authority;
 mod names;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use futures_util::future::join_all;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     audit::{Audit, SigningKey, SigningKeyError},
     auth::password::Passwords,
-    card::Cards,
+    authority::{Authority, AuthorityConfigError},
+    card::{CardError, Cards},
     data_dir::{DataDir, DataDirError, write_private},
     http::{self, channel::Channels},
     launcher::{self, Image, Launcher, LauncherError},
+    lifecycle::LifeCycle,
     pki::{Pki, PkiError},
     server::{Limits, Server, TlsError, server_config},
     store::{
@@ -25,9 +29,13 @@ use crate::{
 };
 
 pub use administrator::{AdministratorFile, AdministratorFileError};
+pub use authority::{AuthorityKind, OtherAuthority};
 
 /// CPU time of a guest for one exchange, milliseconds; generating an RSA-3072 key takes the longest.
 const CPU_BUDGET_MS: u32 = 30_000;
+
+/// Cards whose ends are awaited together.
+const STOPPED_AT_A_TIME: u32 = 256;
 
 /// What operators decide about a daemon.
 #[derive(Clone, Debug)]
@@ -38,6 +46,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The operator's own TLS identity instead of the host CA's.
     pub tls: Option<TlsFiles>,
+    /// The authority, if not the embedded one.
+    pub authority: Option<OtherAuthority>,
     /// Development only: new cards have the well-known PIN and keys. Refused with a public listener.
     pub default_keys: bool,
     /// Bounds of the server.
@@ -77,6 +87,18 @@ pub enum StartError {
     /// TLS.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The authority's client.
+    #[error(transparent)]
+    Authority(#[from] AuthorityConfigError),
+    /// The file of the password for the authority.
+    #[error("cannot read {path}")]
+    PasswordFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file of the operator's TLS identity.
     #[error("cannot read {path} as PEM")]
     TlsFile {
@@ -110,6 +132,8 @@ pub struct App {
     pub audit: Audit,
     /// Cards.
     pub cards: Cards,
+    /// The life cycle of certificates and cards.
+    pub life_cycle: LifeCycle,
     /// Open channels.
     pub channels: Channels,
     /// The authorised users.
@@ -140,6 +164,8 @@ pub struct Host {
     address: SocketAddr,
     end: watch::Sender<bool>,
     serving: JoinHandle<()>,
+    reconciling: JoinHandle<()>,
+    cards: Cards,
     // Last: the lock on the data directory outlives everything that writes there.
     directory: Arc<DataDir>,
 }
@@ -161,12 +187,17 @@ impl Host {
         let (end, ending) = watch::channel(false);
         let audit = audit(&directory)?;
         let cards = Cards::new(store.clone(), launcher(&config, &directory)?);
-        let app = Arc::new(app(store, audit, cards, pki, config.limits, ending.clone()));
+        let authority = authority(&config, &pki)?;
+        let life_cycle = LifeCycle::new(store.clone(), cards, authority, audit, config.default_keys);
+        let app = Arc::new(app(store, life_cycle, pki, config.limits, ending.clone()));
         app.idempotency.forget_unanswered().await?;
         administrator::ensure(&app, &directory, &url, &ca_pem).await?;
+        let (life_cycle, reconciling) = (app.life_cycle.clone(), ending.clone());
+        let reconciling = tokio::spawn(async move { life_cycle.run(reconciling).await });
         let server = Server::new(listener, tls, http::router(&app), config.limits);
         let serving = tokio::spawn(server.serve(ending));
-        Ok(Self { url, address, end, serving, directory })
+        let cards = app.cards.clone();
+        Ok(Self { url, address, end, serving, reconciling, cards, directory })
     }
 
     /// Where it serves, for example `https://127.0.0.1:8443`.
@@ -187,9 +218,26 @@ impl Host {
     /// Stops accepting, lets requests under way finish, ends the cards.
     pub async fn stop(self) {
         self.end.send_replace(true);
-        if let Err(error) = self.serving.await {
-            tracing::error!(%error, "the server ended abnormally");
+        for task in [self.serving, self.reconciling] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a part of the daemon ended abnormally");
+            }
         }
+        if let Err(error) = stop_cards(&self.cards).await {
+            tracing::error!(%error, "some cards are left to the launcher's end");
+        }
+    }
+}
+
+/// Ends every running microVM; each card's state is in the store already.
+async fn stop_cards(cards: &Cards) -> Result<(), CardError> {
+    let mut after = String::new();
+    loop {
+        let page = cards.list(after, STOPPED_AT_A_TIME).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.terminal.to_string();
+        let live = page.iter().filter(|card| card.pid.is_some());
+        join_all(live.map(|card| cards.stop(&card.terminal))).await;
     }
 }
 
@@ -210,14 +258,8 @@ fn launcher(config: &Config, directory: &DataDir) -> Result<Launcher, LauncherEr
     })
 }
 
-fn app(
-    store: Store,
-    audit: Audit,
-    cards: Cards,
-    pki: Pki,
-    limits: Limits,
-    end: watch::Receiver<bool>,
-) -> App {
+fn app(store: Store, life_cycle: LifeCycle, pki: Pki, limits: Limits, end: watch::Receiver<bool>) -> App {
+    let (audit, cards) = (life_cycle.audit().clone(), life_cycle.cards().clone());
     App {
         users: Users::new(store.clone(), audit.clone()),
         terminals: Terminals::new(store.clone(), audit.clone()),
@@ -227,12 +269,20 @@ fn app(
         store,
         audit,
         cards,
+        life_cycle,
         channels: Channels::default(),
         passwords: Passwords::new(),
         pki,
         limits,
         metrics: Metrics::install(),
         end,
+    }
+}
+
+fn authority(config: &Config, pki: &Pki) -> Result<Authority, StartError> {
+    match &config.authority {
+        Some(other) => authority::other(other),
+        None => authority::embedded(pki),
     }
 }
 
@@ -258,15 +308,11 @@ fn identity(config: &Config, pki: &Pki) -> Result<TlsIdentity, StartError> {
 }
 
 fn operator_identity(files: &TlsFiles) -> Result<TlsIdentity, StartError> {
-    let unreadable = |path: &PathBuf| {
-        let path = path.clone();
-        move |source| StartError::TlsFile { path, source }
+    let (chain, key) = authority::identity(files)?;
+    let unreadable = |error| StartError::TlsFile {
+        path: files.certificate.clone(),
+        source: rustls_pki_types::pem::Error::Io(error),
     };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect)
-        .map_err(unreadable(&files.certificate))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(unreadable(&files.key))?;
-    let pem = std::fs::read_to_string(&files.certificate)
-        .map_err(|error| unreadable(&files.certificate)(rustls_pki_types::pem::Error::Io(error)))?;
+    let pem = std::fs::read_to_string(&files.certificate).map_err(unreadable)?;
     Ok((chain, key, pem))
 }

@@ -2,15 +2,19 @@
 
 pub mod access;
 mod audit;
+mod authentications;
 pub mod body;
 mod card_fault;
 mod cards;
+mod certificates;
 pub mod channel;
 mod devices;
 mod health;
 pub mod idempotency;
+mod life_cycle_fault;
 pub mod openapi;
 mod operation;
+mod orphans;
 mod page;
 pub mod problem;
 pub mod request_id;
@@ -46,6 +50,9 @@ pub fn operations(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .merge(users::routes(app))
         .merge(terminals::routes(app))
         .merge(devices::routes(app))
+        .merge(certificates::routes(app))
+        .merge(authentications::routes(app))
+        .merge(orphans::routes(app))
         .merge(channel::routes(app))
         .merge(cards::routes(app))
         .merge(audit::routes(app))

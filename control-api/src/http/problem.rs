@@ -114,6 +114,12 @@ kinds! {
     AUTHORITY_UNREACHABLE = "authority-unreachable", SERVICE_UNAVAILABLE;
     /// The authority refused.
     AUTHORITY_REFUSED = "authority-refused", CONFLICT;
+    /// The authority took the request and has not decided.
+    AUTHORITY_UNDECIDED = "authority-undecided", SERVICE_UNAVAILABLE;
+    /// The authority does not revoke: an operator has to, and to say so.
+    REVOKE_ELSEWHERE = "revoke-elsewhere", CONFLICT;
+    /// Begun and not finished within the request; the host goes on by itself.
+    CARRIED_FORWARD = "carried-forward", SERVICE_UNAVAILABLE;
 }
 
 /// A failed operation: its kind, what to tell the caller, and what only the log is to know.

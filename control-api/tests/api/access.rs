@@ -9,8 +9,15 @@ use crate::support::{Daemon, answer, refusal};
 const PUBLIC: [&str; 4] = ["GET /healthz", "GET /readyz", "GET /metrics", "POST /v1/sessions"];
 
 /// Operations that only an administrator may call.
-const ADMINISTRATION: [&str; 5] =
-    ["/v1/users", "/v1/users/{user}", "/v1/cards", "/v1/cards/{terminal}", "/v1/audit"];
+const ADMINISTRATION: [&str; 7] = [
+    "/v1/users",
+    "/v1/users/{user}",
+    "/v1/cards",
+    "/v1/cards/{terminal}",
+    "/v1/audit",
+    "/v1/orphans",
+    "/v1/orphans/{orphan}",
+];
 
 async fn operations(daemon: &Daemon) -> Vec<(Method, String)> {
     let document = daemon.anonymous().get("/openapi.json").await.unwrap();

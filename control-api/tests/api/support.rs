@@ -34,6 +34,7 @@ pub fn config(data: &Path) -> Config {
         data: data.into(),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         tls: None,
+        authority: None,
         default_keys: false,
         limits: Limits::default(),
     }
