@@ -16,7 +16,7 @@ mod spawn;
 use std::{
     collections::HashMap,
     fs::File,
-    io::Read,
+    io::{Read, Seek},
     os::fd::{AsFd, OwnedFd},
     path::Path,
 };
@@ -272,9 +272,10 @@ impl Launcher {
     }
 }
 
+/// From the beginning: the offset is shared with the daemon, which wrote the file, and with earlier launchers.
 fn contents(image: OwnedFd) -> Result<Vec<u8>, LauncherError> {
-    let mut bytes = Vec::new();
-    let read = File::from(image).take(MAX_IMAGE).read_to_end(&mut bytes);
+    let (mut image, mut bytes) = (File::from(image), Vec::new());
+    let read = image.rewind().and_then(|()| image.take(MAX_IMAGE).read_to_end(&mut bytes));
     read.map_err(|error| LauncherError::Image(error.into()))?;
     Ok(bytes)
 }
