@@ -1,20 +1,49 @@
 //! The virtual machine monitor of the kernel.
 
 use std::{
-    fs::OpenOptions,
-    io::{self, ErrorKind},
+    fs::{File, OpenOptions},
+    io::{self, ErrorKind, Write as _},
+    os::fd::AsRawFd as _,
+    process::{Command, Output, Stdio},
 };
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::Finding;
 
 const CHECK: &str = "/dev/kvm";
+const TRIAL: &str = "microVM";
 
 pub(super) fn check() -> Vec<Finding> {
-    let opened = OpenOptions::new().read(true).write(true).open(CHECK);
-    vec![
-        opened
-            .map_or_else(|error| refused(&error), |_| Finding::good(CHECK, "opens for reading and writing")),
-    ]
+    match OpenOptions::new().read(true).write(true).open(CHECK) {
+        Ok(_) => vec![Finding::good(CHECK, "opens for reading and writing"), trial()],
+        Err(error) => vec![refused(&error)],
+    }
+}
+
+/// Has the launcher that this program carries make one virtual machine.
+fn trial() -> Finding {
+    match run_launcher() {
+        Ok(output) if output.status.success() => Finding::good(TRIAL, "one was made and ended"),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Finding::failure(TRIAL, said, "ask the kernel's log: sudo dmesg | grep -i kvm")
+        }
+        Err(error) => Finding::failure(TRIAL, error.to_string(), "allow programs to run from memory (memfd)"),
+    }
+}
+
+fn run_launcher() -> io::Result<Output> {
+    let mut program = File::from(memfd_create("cardhost-vmm", MFdFlags::MFD_CLOEXEC)?);
+    program.write_all(cardhost_image::VMM)?;
+    // A file that is open for writing does not run: it is opened anew for reading.
+    let readable = File::open(format!("/proc/self/fd/{}", program.as_raw_fd()))?;
+    drop(program);
+    Command::new(format!("/proc/self/fd/{}", readable.as_raw_fd()))
+        .arg("--check")
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
 }
 
 fn refused(error: &io::Error) -> Finding {
