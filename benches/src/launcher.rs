@@ -1,0 +1,190 @@
+//! The microVM program as the daemon runs it: one launcher, one process and one link for each card.
+
+use std::{
+    fs::File,
+    io::{IoSlice, Read, Write},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use cardhost_wire::{
+    frame::{FrameReader, framed},
+    launch::{self, Reply, Request, Start},
+    link::{self, Header, Kind},
+    port::Port,
+};
+use nix::sys::{
+    memfd::{MFdFlags, memfd_create},
+    socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair},
+};
+use tempfile::TempDir;
+
+use crate::card::Streams;
+
+/// CPU time for one exchange: RSA key generation with bad luck, on a busy machine.
+const CPU_BUDGET_MS: u32 = 10_000;
+
+/// A running launcher; its cards end with it.
+pub struct Launcher {
+    socket: OwnedFd,
+    child: Child,
+    started: u64,
+    _host_key: TempDir,
+}
+
+impl Launcher {
+    /// Starts the program that is embedded in this one, on the guest that is.
+    pub fn start() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let (socket, child) = spawn()?;
+        let launcher = Self { socket, child, started: 0, _host_key: directory };
+        let guest = in_memory("cardhost-guest", cardhost_image::GUEST)?;
+        let hello = Request::Hello {
+            version: launch::VERSION,
+            host_key: launcher._host_key.path().join("host.key").to_string_lossy().into_owned(),
+            measurement: cardhost_image::GUEST_SHA256,
+        };
+        launcher.send(&hello, guest.as_raw_fd())?;
+        match launcher.receive()? {
+            Reply::Ready => Ok(launcher),
+            other => bail!("the launcher says {other:?}"),
+        }
+    }
+
+    /// Starts a new card's process; its link.
+    pub fn card(&mut self) -> Result<Link> {
+        let (ours, theirs) = UnixStream::pair()?;
+        self.started += 1;
+        let start = Start {
+            instance: self.started,
+            card: [7; 16],
+            owner: [8; 32],
+            wrapped_key: None,
+            cpu_budget_ms: CPU_BUDGET_MS,
+            default_keys: false,
+        };
+        self.send(&Request::Start(start), theirs.as_raw_fd())?;
+        Ok(Link { socket: ours, buffer: Vec::new(), readers: Default::default() })
+    }
+
+    /// Waits until a card's process has ended, after its link was dropped.
+    pub fn wait_ended(&self) -> Result<()> {
+        loop {
+            match self.receive()? {
+                Reply::Exited { .. } => return Ok(()),
+                Reply::Started { .. } => {}
+                other => bail!("the launcher says {other:?}"),
+            }
+        }
+    }
+
+    fn send(&self, request: &Request, descriptor: i32) -> Result<()> {
+        let descriptors = [descriptor];
+        let rights = [ControlMessage::ScmRights(&descriptors)];
+        let message = request.encode();
+        sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(&message)], &rights, MsgFlags::empty(), None)?;
+        Ok(())
+    }
+
+    fn receive(&self) -> Result<Reply> {
+        let mut message = vec![0; launch::MAX_MESSAGE];
+        let length = recv(self.socket.as_raw_fd(), &mut message, MsgFlags::empty())?;
+        Reply::decode(&message[..length]).context("the launcher's reply")
+    }
+}
+
+impl Drop for Launcher {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way it is collected.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn() -> Result<(OwnedFd, Child)> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+    let program = in_memory("cardhost-vmm", cardhost_image::VMM)?;
+    let child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+        .arg0("cardhost-vmm")
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .spawn()?;
+    Ok((ours, child))
+}
+
+fn in_memory(name: &str, content: &[u8]) -> Result<File> {
+    let mut file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(content)?;
+    Ok(file)
+}
+
+/// A card's link.
+pub struct Link {
+    socket: UnixStream,
+    buffer: Vec<u8>,
+    readers: [FrameReader; Port::ALL.len()],
+}
+
+impl Link {
+    fn frame(&mut self) -> Result<(Header, Vec<u8>)> {
+        loop {
+            if let Some(header) = self.buffer.first_chunk() {
+                let header = Header::parse(header)?;
+                let end = link::HEADER + header.length;
+                if self.buffer.len() >= end {
+                    let payload = self.buffer[link::HEADER..end].to_vec();
+                    self.buffer.drain(..end);
+                    return Ok((header, payload));
+                }
+            }
+            let mut chunk = [0; 4096];
+            match self.socket.read(&mut chunk)? {
+                0 => bail!("the card's process has ended"),
+                length => self.buffer.extend_from_slice(&chunk[..length]),
+            }
+        }
+    }
+
+    fn buffered(&mut self) -> Result<Option<(Port, Vec<u8>)>> {
+        for (port, reader) in Port::ALL.into_iter().zip(&mut self.readers) {
+            if let Some(message) = reader.next_message()? {
+                return Ok(Some((port, message)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Streams for Link {
+    fn open(&mut self, port: Port) -> Result<()> {
+        self.socket.write_all(&link::frame(Kind::Open, port.number(), &[]))?;
+        match self.frame()? {
+            (Header { kind: Kind::Opened, .. }, _) => Ok(()),
+            (header, _) => bail!("unexpected {header:?}"),
+        }
+    }
+
+    fn send(&mut self, port: Port, message: &[u8]) -> Result<()> {
+        Ok(self.socket.write_all(&link::frame(Kind::Data, port.number(), &framed(message)))?)
+    }
+
+    fn receive(&mut self) -> Result<(Port, Vec<u8>)> {
+        loop {
+            if let Some(message) = self.buffered()? {
+                return Ok(message);
+            }
+            let (header, payload) = self.frame()?;
+            let port = Port::ALL.into_iter().position(|port| port.number() == header.port);
+            match (header.kind, port) {
+                (Kind::Data, Some(at)) => self.readers[at].push(&payload),
+                (Kind::Report, _) => bail!("the card reports {:?}", link::Report::decode(&payload)),
+                _ => bail!("unexpected {header:?}"),
+            }
+        }
+    }
+}
