@@ -49,7 +49,7 @@ pub(super) async fn supervise(
 enum State {
     Absent,
     Failed(LauncherError, Instant),
-    Serving(Serving),
+    Serving(Box<Serving>),
 }
 
 struct Serving {
@@ -152,7 +152,7 @@ impl Supervisor {
 impl State {
     fn serving(process: Process) -> Self {
         tracing::info!(pid = process.pid(), "the launcher accepts starts");
-        Self::Serving(Serving { process, starting: HashMap::new(), running: HashMap::new() })
+        Self::Serving(Box::new(Serving { process, starting: HashMap::new(), running: HashMap::new() }))
     }
 
     fn failed(error: LauncherError) -> Self {

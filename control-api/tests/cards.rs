@@ -1,0 +1,157 @@
+//! Cards in real microVMs, without the network around them.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use cardhost::{
+    card::{CardError, Cards, Presence},
+    launcher::{Config, Image, Launcher},
+    store::Store,
+};
+use cardhost_wire::{
+    control::{Answer, Command, Failure},
+    key::{Algorithm, KeyReference},
+    port::Protocol,
+};
+use zeroize::Zeroizing;
+
+const LIMIT: Duration = Duration::from_secs(10);
+const SELECT_PIV: &[u8] = &[0x00, 0xA4, 0x04, 0x00, 0x05, 0xA0, 0x00, 0x00, 0x03, 0x08, 0x00];
+
+struct World {
+    cards: Cards,
+    store: Store,
+    _directory: tempfile::TempDir,
+}
+
+async fn world() -> World {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("store.db")).unwrap();
+    store.write(terminals).await.unwrap();
+    let launcher = launcher(directory.path());
+    launcher.ready().await.expect("these tests need /dev/kvm");
+    World { cards: Cards::new(store.clone(), launcher), store, _directory: directory }
+}
+
+fn launcher(directory: &Path) -> Launcher {
+    let host_key = directory.join("host.key");
+    let image = Image::embedded();
+    Launcher::new(Config { image, host_key, cpu_budget_ms: 10_000, default_keys: false }).unwrap()
+}
+
+fn terminals(transaction: &rusqlite::Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute("INSERT INTO users VALUES ('jane', 'user', 'hash')", [])?;
+    transaction.execute("INSERT INTO terminals VALUES ('till-7', 'jane')", [])?;
+    Ok(())
+}
+
+fn till() -> cardhost::auth::name::Name {
+    "till-7".parse().unwrap()
+}
+
+impl World {
+    async fn with_key() -> Self {
+        let world = world().await;
+        world.cards.create(&till()).await.unwrap();
+        let personalise = Command::Personalise { pin: None, puk: None, management_key: None };
+        world.ask(personalise).await.unwrap();
+        world.generate(KeyReference::CARD_AUTHENTICATION).await.unwrap();
+        world
+    }
+
+    async fn ask(&self, command: Command) -> Result<Answer, CardError> {
+        self.cards.command(&till(), command, None).await
+    }
+
+    async fn generate(&self, key_reference: KeyReference) -> Result<Answer, CardError> {
+        // CN=till-7
+        let subject = hex::decode("3011310f300d06035504030c0674696c6c2d37").unwrap();
+        self.ask(Command::GenerateKey { key_reference, algorithm: Algorithm::P256, subject }).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_is_made_answers_and_wakes_from_its_stored_state() {
+    let world = World::with_key().await;
+    let mut channel = world.cards.open(&till(), Protocol::ApduGate).await.unwrap();
+    let response = channel.exchange(Zeroizing::new(SELECT_PIV.into()), LIMIT).await.unwrap();
+    assert!(response.ends_with(&[0x90, 0x00]), "{response:02x?}");
+    let before = world.cards.status(&till()).await.unwrap().unwrap();
+    assert!(before.pid.is_some() && before.memory_kib.is_some() && before.credentials == 1);
+
+    world.cards.stop(&till()).await;
+    assert_eq!(world.cards.status(&till()).await.unwrap().unwrap().pid, None);
+    let again = world.generate(KeyReference::CARD_AUTHENTICATION).await;
+    assert!(matches!(again, Err(CardError::Declined(Failure::SlotOccupied))), "{again:?}");
+    let response = channel.exchange(Zeroizing::new(SELECT_PIV.into()), LIMIT).await.unwrap();
+    assert!(response.ends_with(&[0x90, 0x00]));
+    assert_ne!(world.cards.status(&till()).await.unwrap().unwrap().pid, before.pid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_card_is_a_reset_to_its_channel_and_lives_on() {
+    let world = World::with_key().await;
+    let mut channel = world.cards.open(&till(), Protocol::Iso7816T1).await.unwrap();
+    channel.power_on().await.unwrap();
+    let mut presence = channel.presence();
+    presence.mark_unchanged();
+    let pid = world.cards.status(&till()).await.unwrap().unwrap().pid.unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    presence.changed().await.unwrap();
+    assert!(matches!(&*presence.borrow(), Presence::Present { reset: 1, .. }));
+    channel.exchange(Zeroizing::new(SELECT_PIV.into()), LIMIT).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_first_uses_start_one_microvm() {
+    let world = World::with_key().await;
+    world.cards.stop(&till()).await;
+    let cards = Arc::new(world.cards.clone());
+    let wakes = (0..16).map(|_| {
+        let cards = cards.clone();
+        tokio::spawn(async move {
+            cards.wake(&till()).await.unwrap();
+            cards.status(&till()).await.unwrap().unwrap().pid.unwrap()
+        })
+    });
+    let mut pids = std::collections::HashSet::new();
+    for wake in wakes.collect::<Vec<_>>() {
+        pids.insert(wake.await.unwrap());
+    }
+    assert_eq!(pids.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_channel_per_protocol_and_none_without_a_card() {
+    let world = world().await;
+    let mut first = world.cards.open(&till(), Protocol::ApduGate).await.unwrap();
+    let second = world.cards.open(&till(), Protocol::ApduGate).await;
+    assert!(matches!(second, Err(CardError::ChannelInUse)));
+    assert!(world.cards.open(&till(), Protocol::Spi).await.is_ok());
+    assert!(matches!(&*first.presence().borrow(), Presence::Absent { .. }));
+    let response = first.exchange(Zeroizing::new(SELECT_PIV.into()), LIMIT).await;
+    assert!(matches!(response, Err(CardError::Absent)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_ends_with_its_last_credential_after_the_answer() {
+    let world = World::with_key().await;
+    let ended = world.cards.ended();
+    let deleted = world.ask(Command::DeleteCredential(KeyReference::CARD_AUTHENTICATION)).await;
+    assert!(matches!(deleted, Ok(Answer::Done)), "{deleted:?}");
+    ended.await;
+    let ending = world.store.read(cardhost::store::cards::ending).await.unwrap();
+    assert_eq!(ending.len(), 1);
+    assert!(matches!(world.cards.wake(&till()).await, Err(CardError::Absent)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_of_another_epoch_is_refused() {
+    let world = World::with_key().await;
+    world.cards.stop(&till()).await;
+    let roll_back =
+        "UPDATE records SET sealed = zeroblob(length(sealed)) WHERE id = (SELECT max(id) FROM records)";
+    world.store.write(move |transaction| transaction.execute(roll_back, [])).await.unwrap();
+    assert!(matches!(world.cards.wake(&till()).await, Err(CardError::Refused(_))));
+    assert!(world.cards.status(&till()).await.unwrap().unwrap().refused.is_some());
+}

@@ -1,0 +1,242 @@
+//! The store: commits of cards against a model, failures that undo one write alone, the frozen schema.
+
+use std::{collections::BTreeMap, path::Path};
+
+use cardhost::{
+    audit::{self, Action, Audit, Entry, SigningKey, verify},
+    store::{
+        Store, StoreError,
+        cards::{self, CardRecord, CardState, CommitOutcome},
+        certificates::{self, CertificateRecord},
+        revocations,
+    },
+};
+use cardhost_wire::{
+    control::{Commit, Credential, SealedRecord},
+    key::{Algorithm, KeyReference},
+};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+const CARD: [u8; 16] = [7; 16];
+
+async fn store_with_card(directory: &Path) -> Store {
+    let store = Store::open(&directory.join("store.db")).unwrap();
+    store.write(insert_card).await.unwrap();
+    store
+}
+
+fn insert_card(transaction: &rusqlite::Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute("INSERT OR IGNORE INTO users VALUES ('jane', 'user', 'hash')", [])?;
+    transaction.execute("INSERT OR IGNORE INTO terminals VALUES ('till-7', 'jane')", [])?;
+    let record = CardRecord {
+        terminal: "till-7".parse().unwrap(),
+        card: CARD,
+        wrapped_key: vec![1; 60],
+        measurement: [2; 32],
+        epoch: 0,
+        head: None,
+        atr: None,
+        state: CardState::InUse,
+        created_at: Timestamp::UNIX_EPOCH,
+    };
+    cards::insert(transaction, &record)
+}
+
+fn credential(slot: u8) -> Credential {
+    Credential { key_reference: KeyReference(slot), algorithm: Algorithm::P256, public_key: [slot; 32] }
+}
+
+fn commit(epoch: u64, put: &[(u16, &[u8])], delete: &[u16], slots: &[u8]) -> Commit {
+    let put = put.iter().map(|&(id, sealed)| SealedRecord { id, sealed: sealed.into() }).collect();
+    let credentials = slots.iter().copied().map(credential).collect();
+    Commit { epoch, put, delete: delete.into(), head: epoch.to_be_bytes().into(), credentials }
+}
+
+async fn apply(store: &Store, commit: Commit) -> CommitOutcome {
+    store.write(move |transaction| cards::commit(transaction, &CARD, &commit, None)).await.unwrap()
+}
+
+async fn state(store: &Store) -> (u64, BTreeMap<u16, Vec<u8>>) {
+    let read = |connection: &rusqlite::Connection| {
+        let card = cards::find(connection, &"till-7".parse().unwrap())?.unwrap();
+        let records = cards::records(connection, &CARD)?;
+        Ok((card.epoch, records.into_iter().map(|record| (record.id, record.sealed)).collect()))
+    };
+    store.read(read).await.unwrap()
+}
+
+#[tokio::test]
+async fn only_the_next_epoch_is_stored() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_with_card(directory.path()).await;
+    assert_eq!(apply(&store, commit(2, &[], &[], &[])).await, CommitOutcome::WrongEpoch { due: 1 });
+    let stored = CommitOutcome::Stored { last_credential_gone: false };
+    assert_eq!(apply(&store, commit(1, &[(3, b"a")], &[], &[])).await, stored);
+    assert_eq!(apply(&store, commit(1, &[(3, b"b")], &[], &[])).await, CommitOutcome::WrongEpoch { due: 2 });
+    assert_eq!(state(&store).await, (1, BTreeMap::from([(3, b"a".to_vec())])));
+}
+
+#[tokio::test]
+async fn a_card_does_not_outgrow_its_bounds() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_with_card(directory.path()).await;
+    let large = vec![0; cards::MAX_SEALED];
+    let stored = CommitOutcome::Stored { last_credential_gone: false };
+    assert_eq!(apply(&store, commit(1, &[(1, &large)], &[], &[])).await, stored);
+    assert_eq!(apply(&store, commit(2, &[(2, b"x")], &[], &[])).await, CommitOutcome::TooLarge);
+    // What it replaces or removes counts no more.
+    assert_eq!(apply(&store, commit(2, &[(2, &large)], &[1], &[])).await, stored);
+}
+
+#[tokio::test]
+async fn a_vanished_credential_takes_its_certificate_along_and_the_last_one_the_card() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_with_card(directory.path()).await;
+    apply(&store, commit(1, &[], &[], &[0x9A, 0x9C])).await;
+    store.write(insert_certificate).await.unwrap();
+    let kept = CommitOutcome::Stored { last_credential_gone: false };
+    assert_eq!(apply(&store, commit(2, &[], &[], &[0x9C])).await, kept);
+    let queued = store.read(revocations::queued).await.unwrap();
+    assert_eq!(queued[0].subject, revocations::Subject::Certificate(b"certificate".into()));
+    let last = CommitOutcome::Stored { last_credential_gone: true };
+    assert_eq!(apply(&store, commit(3, &[], &[], &[])).await, last);
+    assert_eq!(store.read(revocations::queued).await.unwrap().len(), 1);
+    assert_eq!(store.read(cards::ending).await.unwrap().len(), 1);
+}
+
+fn insert_certificate(transaction: &rusqlite::Transaction<'_>) -> rusqlite::Result<()> {
+    let record = CertificateRecord {
+        id: Uuid::from_u128(1),
+        terminal: "till-7".parse().unwrap(),
+        card: CARD,
+        key_reference: KeyReference(0x9A),
+        algorithm: Algorithm::P256,
+        public_key: [0x9A; 32],
+        der: b"certificate".into(),
+        created_at: Timestamp::UNIX_EPOCH,
+    };
+    certificates::insert(transaction, &record)
+}
+
+#[tokio::test]
+async fn a_failed_write_undoes_itself_and_no_other_of_its_group() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_with_card(directory.path()).await;
+    let insert = |name: &'static str| {
+        store.write(move |transaction| {
+            transaction.execute("INSERT INTO users VALUES (?1, 'user', '')", [name])
+        })
+    };
+    let twice = store.write(|transaction| {
+        transaction.execute("INSERT INTO users VALUES ('half', 'user', '')", [])?;
+        transaction.execute("INSERT INTO users VALUES ('jane', 'user', '')", [])
+    });
+    let panics = store.write(|_| -> rusqlite::Result<()> { panic!("a write that panics") });
+    let (a, failed, panicked, b) = tokio::join!(insert("a"), twice, panics, insert("b"));
+    assert!(a.is_ok() && b.is_ok());
+    assert!(matches!(failed, Err(StoreError::Sql(_))) && matches!(panicked, Err(StoreError::Abandoned)));
+    let users = "SELECT group_concat(name) FROM (SELECT name FROM users ORDER BY name)";
+    let names: String =
+        store.read(move |connection| connection.query_row(users, [], |row| row.get(0))).await.unwrap();
+    assert_eq!(names, "a,b,jane");
+}
+
+/// The model: whatever instant the files are copied at, as a power cut would leave them, what was acknowledged
+/// by then is there and nothing is half there.
+#[tokio::test]
+async fn a_power_cut_after_any_commit_loses_nothing_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_with_card(directory.path()).await;
+    let mut model = BTreeMap::new();
+    for epoch in 1..=60_u64 {
+        let (put, gone) = ((epoch % 7) as u16, (epoch % 5) as u16);
+        let sealed = vec![epoch as u8; (epoch as usize * 97) % 3000 + 1];
+        model.insert(put, sealed.clone());
+        let gone = if gone == put { vec![] } else { vec![gone] };
+        gone.iter().for_each(|id| drop(model.remove(id)));
+        apply(&store, commit(epoch, &[(put, &sealed)], &gone, &[0x9A])).await;
+        let cut = tempfile::tempdir().unwrap();
+        for file in ["store.db", "store.db-wal"] {
+            std::fs::copy(directory.path().join(file), cut.path().join(file)).unwrap();
+        }
+        let reopened = Store::open(&cut.path().join("store.db")).unwrap();
+        assert_eq!(state(&reopened).await, (epoch, model.clone()));
+    }
+}
+
+/// A torn log, cut at any length, still opens to the state of some whole commit.
+#[tokio::test]
+async fn a_torn_log_opens_to_a_whole_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_with_card(directory.path()).await;
+    store.scrub().await.unwrap();
+    let mut states = vec![state(&store).await];
+    for epoch in 1..=6 {
+        apply(&store, commit(epoch, &[(epoch as u16, &[epoch as u8; 600])], &[], &[0x9A])).await;
+        states.push(state(&store).await);
+    }
+    let log = std::fs::read(directory.path().join("store.db-wal")).unwrap();
+    for length in (0..=log.len()).step_by(1031) {
+        let cut = tempfile::tempdir().unwrap();
+        std::fs::copy(directory.path().join("store.db"), cut.path().join("store.db")).unwrap();
+        std::fs::write(cut.path().join("store.db-wal"), &log[..length]).unwrap();
+        let reopened = Store::open(&cut.path().join("store.db")).unwrap();
+        assert!(states.contains(&state(&reopened).await), "cut at {length}");
+    }
+}
+
+#[tokio::test]
+async fn erased_content_stands_in_no_file_of_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_with_card(directory.path()).await;
+    let needle = b"the sealed state of this card, 0123456789";
+    apply(&store, commit(1, &[(1, needle)], &[], &[0x9A])).await;
+    store.write(|transaction| cards::erase(transaction, &CARD)).await.unwrap();
+    store.scrub().await.unwrap();
+    for file in ["store.db", "store.db-wal"] {
+        let bytes = std::fs::read(directory.path().join(file)).unwrap();
+        assert!(!bytes.windows(needle.len()).any(|window| window == needle), "{file}");
+    }
+}
+
+#[tokio::test]
+async fn the_audit_log_shows_every_change_made_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_with_card(directory.path()).await;
+    let audit = Audit::new(SigningKey::open(&directory.path().join("audit.key")).unwrap());
+    for number in 0..5 {
+        let (audit, entry) = (audit.clone(), Entry::new(Action::CardCreated).detail("number", number));
+        store.write(move |transaction| audit.append(transaction, &entry)).await.unwrap();
+    }
+    let links = store.read(|connection| audit::list(connection, 0, 100)).await.unwrap();
+    let key = audit.key().public();
+    assert_eq!(verify(links.clone(), key).unwrap(), 5);
+    for at in 0..links.len() {
+        let mut missing = links.clone();
+        missing.remove(at);
+        // A log that lost its end is still a whole, signed log up to there.
+        assert_eq!(verify(missing, key).is_err(), at < links.len() - 1);
+        let mut changed = links.clone();
+        changed[at].entry = changed[at].entry.replace("number", "nummer");
+        assert!(verify(changed, key).is_err());
+    }
+    assert!(verify(links, &[0; 32]).is_err());
+}
+
+/// `fixtures/store-v1.sqlite` was written by the first version of the schema and never changes.
+#[tokio::test]
+async fn the_frozen_store_of_version_1_opens() {
+    let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v1.sqlite");
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("store.db");
+    std::fs::copy(frozen, &copy).unwrap();
+    let store = Store::open(&copy).unwrap();
+    assert_eq!(state(&store).await, (1, BTreeMap::from([(3, b"sealed".to_vec())])));
+    let terminal = "till-7".parse().unwrap();
+    let certificates =
+        store.read(move |connection| certificates::of_terminal(connection, &terminal)).await.unwrap();
+    assert_eq!(certificates[0].id, Uuid::from_u128(1));
+    let stored = CommitOutcome::Stored { last_credential_gone: true };
+    assert_eq!(apply(&store, commit(2, &[], &[], &[])).await, stored);
+}
