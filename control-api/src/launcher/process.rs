@@ -1,8 +1,9 @@
 //! The launcher's process and its socket.
 
 use std::{
-    io::{self, IoSlice, Write as _},
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd},
+    fs::File,
+    io::{self, IoSlice, Seek as _, Write as _},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, RawFd},
     process::Stdio,
     time::Duration,
 };
@@ -28,8 +29,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is run, in sealed memory.
 pub(super) struct Program {
-    vmm: OwnedFd,
-    guest: OwnedFd,
+    vmm: File,
+    guest: File,
     pub(super) config: Config,
 }
 
@@ -43,6 +44,8 @@ impl Program {
     /// Starts the process and waits until it is ready.
     pub(super) async fn start(&self) -> Result<Process, LauncherError> {
         let mut process = self.spawn().map_err(|error| LauncherError::Spawn(error.into()))?;
+        // The launcher reads from the offset that it shares with this descriptor.
+        (&self.guest).rewind().map_err(|error| LauncherError::Spawn(error.into()))?;
         let hello = Request::Hello {
             version: VERSION,
             host_key: self.config.host_key.to_string_lossy().into_owned(),
@@ -118,14 +121,14 @@ impl Process {
     }
 }
 
-fn sealed(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
+fn sealed(name: &str, content: &[u8]) -> io::Result<File> {
     let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-    let mut file = std::fs::File::from(fd);
+    let mut file = File::from(fd);
     file.write_all(content)?;
     let seals =
         SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
-    Ok(file.into())
+    Ok(file)
 }
 
 /// What the launcher says for people, no longer than a line or two.
