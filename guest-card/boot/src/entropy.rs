@@ -1,17 +1,21 @@
 //! RDRAND (Intel SDM, volume 1, 7.3.17): one of the two sources of the card's generator, never the only one.
 #![expect(unsafe_code, reason = "RDRAND and CPUID are instructions")]
 
-use core::arch::{asm, x86_64::__cpuid};
+use core::{
+    arch::{asm, x86_64::__cpuid},
+    cell::OnceCell,
+};
+
+use crate::single::Single;
 
 /// Intel's recommendation for a transient underflow.
 const RETRIES: usize = 10;
 
 /// Sixty-four bits from the processor, or `None` if it has no RDRAND or the instruction keeps failing.
 pub fn hardware_random() -> Option<u64> {
-    if __cpuid(1).ecx & 1 << 30 == 0 {
-        return None;
-    }
-    rdrand()
+    // CPUID leaves the guest and costs more than a round trip: asked once.
+    static AVAILABLE: Single<OnceCell<bool>> = Single::new(OnceCell::new());
+    if *AVAILABLE.get_or_init(|| __cpuid(1).ecx & 1 << 30 != 0) { rdrand() } else { None }
 }
 
 fn rdrand() -> Option<u64> {
