@@ -134,7 +134,9 @@ impl LifeCycle {
     async fn generate(&self, order: &mut Order) -> Result<Vec<u8>, LifeCycleError> {
         let (terminal, id) = (&order.intent.terminal, order.intent.id);
         if let Some(personalise) = order.personalise.take() {
-            self.0.cards.create(terminal).await?;
+            let card = self.0.cards.create(terminal).await?;
+            let entry = entry(Action::CardCreated, &order.intent).detail("card", hex::encode(card));
+            self.write(move |transaction, audit| audit.append(transaction, &entry)).await?;
             self.personalise(terminal, personalise).await?;
         }
         let command = Command::GenerateKey {

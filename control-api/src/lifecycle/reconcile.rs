@@ -104,8 +104,8 @@ impl LifeCycle {
             Work::Create { .. } => self.undo(intent).await,
             Work::Renew { certificate, step } => {
                 match self.resume_renewal(intent, *certificate, step).await {
-                    // Refused: the renewal is dropped and nothing changed.
-                    Err(LifeCycleError::Authority(_) | LifeCycleError::NoCertificate) => Ok(()),
+                    // The certificate is gone, and what was issued for it is queued for revocation.
+                    Err(LifeCycleError::NoCertificate) => Ok(()),
                     other => other,
                 }
             }

@@ -51,9 +51,32 @@ impl LifeCycle {
         step: &RenewStep,
     ) -> Result<(), LifeCycleError> {
         match step {
-            RenewStep::Asking(request) => self.ask_for_renewal(intent, certificate, request.clone()).await,
+            RenewStep::Asking(request) => self.ask_again(intent, certificate, request).await,
             RenewStep::Issued(der) => self.adopt(intent, certificate, der.clone()).await,
         }
+    }
+
+    /// The authority may have renewed already: only its refusal ends this.
+    async fn ask_again(
+        &self,
+        intent: &Intent,
+        certificate: Uuid,
+        request: &[u8],
+    ) -> Result<(), LifeCycleError> {
+        if !self.0.authority.is_idempotent() {
+            return self.drop_renewal(intent, Some(request.into())).await;
+        }
+        match self.0.authority.reenroll(request).await {
+            Ok(der) => self.renewed(intent, certificate, der).await,
+            Err(error) if error.is_refusal() => self.drop_renewal(intent, None).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn renewed(&self, intent: &Intent, certificate: Uuid, der: Vec<u8>) -> Result<(), LifeCycleError> {
+        let issued = intent.at(Work::Renew { certificate, step: RenewStep::Issued(der.clone()) });
+        self.write(move |transaction, _| issued.put(transaction)).await?;
+        self.adopt(intent, certificate, der).await
     }
 
     async fn ask_for_renewal(
@@ -64,11 +87,8 @@ impl LifeCycle {
     ) -> Result<(), LifeCycleError> {
         match self.0.authority.reenroll(&request).await {
             Ok(der) => {
-                let step = RenewStep::Issued(der.clone());
-                let issued = intent.at(Work::Renew { certificate, step });
-                self.write(move |transaction, _| issued.put(transaction)).await?;
-                let adopted = self.adopt(intent, certificate, der).await;
-                adopted.map_err(|error| self.carried_forward(error))
+                let renewed = self.renewed(intent, certificate, der).await;
+                renewed.map_err(|error| self.carried_forward(error))
             }
             Err(error) if error.may_have_had_effect() && self.0.authority.is_idempotent() => {
                 Err(self.carried_forward(error.into()))
