@@ -76,8 +76,8 @@ pub struct Card<'a> {
     symbols: &'a Symbols,
     /// Returns from KVM_RUN.
     exits: u64,
-    /// Packets given to the guest.
-    given: u64,
+    /// Frames that the daemon sent for the guest.
+    obeyed: u64,
 }
 
 /// What the run loop does after an exit.
@@ -101,11 +101,11 @@ impl<'a> Card<'a> {
         streams.open(Port::Control, false);
         queue_launch(&mut streams, launch);
         let transport = Transport::default();
-        Ok(Self { machine, transport, streams, link, watchdog, meter, symbols, exits: 0, given: 0 })
+        Ok(Self { machine, transport, streams, link, watchdog, meter, symbols, exits: 0, obeyed: 0 })
     }
 
     /// Runs until the end, and tells the daemon if it was the guest's fault.
-    pub fn run(mut self) -> End {
+    pub fn run(&mut self) -> End {
         let end = match self.exchange() {
             Ok(never) => match never {},
             Err(end) => end,
@@ -165,7 +165,7 @@ impl<'a> Card<'a> {
     }
 
     fn interrupted(&mut self) -> Result<Next, End> {
-        if !self.watchdog.interrupted(&mut self.machine.vcpu, self.given) {
+        if !self.watchdog.interrupted(&mut self.machine.vcpu, self.obeyed) {
             return Ok(Next::Enter);
         }
         let cause = CrashCause::Runaway { budget_ms: self.watchdog.budget_ms() };
@@ -208,7 +208,7 @@ impl<'a> Card<'a> {
 
     /// Gives the guest what waits for it. True if there was anything.
     fn give(&mut self) -> Result<bool, End> {
-        let before = self.given;
+        let mut any = false;
         while self.streams.has_packet() {
             let Machine { memory, .. } = &self.machine;
             let buffer =
@@ -217,13 +217,14 @@ impl<'a> Card<'a> {
             let Some((header, payload)) = self.streams.next_packet(buffer.room) else { break };
             queues::give(&mut self.transport, &self.machine.memory, buffer, header, &payload)
                 .map_err(|bad| self.violated(bad))?;
-            self.given += 1;
+            any = true;
         }
-        Ok(self.given > before)
+        Ok(any)
     }
 
     /// Does what one frame of the daemon asks for.
     fn obey(&mut self, header: Header, payload: Zeroizing<Vec<u8>>) -> Result<(), End> {
+        self.obeyed += 1;
         match (header.kind, Port::from_number(header.port)) {
             (Kind::Open, Some(port)) => {
                 let event = self.streams.open(port, true);

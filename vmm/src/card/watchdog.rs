@@ -1,8 +1,9 @@
 //! Ends a guest that computes without finishing an exchange.
 //!
 //! A timer on the thread's CPU time ticks four times per budget; each tick makes `KVM_RUN` return. If the guest has
-//! taken no message from the host between four ticks it is a runaway: it has then used between three quarters of
-//! the budget and all of it. Time spent blocked does not count, and an exchange costs no system call.
+//! taken nothing new from the daemon between four ticks it is a runaway: it has then used between three quarters of
+//! the budget and all of it. Packets that only answer the guest's own do not count, so that it cannot keep itself
+//! busy. Time spent blocked does not count either, and an exchange costs no system call.
 
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
@@ -44,7 +45,7 @@ impl Watchdog {
         Ok(Self { budget_ms, idle_ticks: 0, progress: 0, _timer: timer })
     }
 
-    /// `KVM_RUN` was interrupted. True if the guest is a runaway; `progress` counts the messages it has taken.
+    /// `KVM_RUN` was interrupted. True if the guest is a runaway; `progress` counts what it was given by the daemon.
     pub fn interrupted(&mut self, vcpu: &mut VcpuFd, progress: u64) -> bool {
         vcpu.set_kvm_immediate_exit(0);
         if !TICKED.swap(false, Ordering::AcqRel) {

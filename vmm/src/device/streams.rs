@@ -9,7 +9,8 @@
 //!
 //! Only the host opens streams. Each opening has a host port of its own, so that a late packet of an earlier
 //! stream never reaches a later one. Data for the guest waits here until the guest has credit for it (5.10.6.3):
-//! `sent - fwd_cnt < buf_alloc`. Data from the guest is passed on at once, so the host's credit never runs out.
+//! `sent - fwd_cnt < buf_alloc`. Data from the guest is passed on at once; the guest hears of its new credit with
+//! each packet, and by a packet of its own when it could take half of it for used up.
 
 use std::collections::VecDeque;
 
@@ -64,8 +65,9 @@ struct Stream {
     waiting: Waiting,
     /// Bytes given to the guest, modulo 2^32.
     sent: u32,
-    /// Bytes taken from the guest, modulo 2^32.
+    /// Bytes taken from the guest, modulo 2^32, and what the guest was last told of it.
     received: u32,
+    told: u32,
     peer_buffer: u32,
     peer_consumed: u32,
     asked_for_credit: bool,
@@ -191,7 +193,13 @@ impl Streams {
         stream.learn_credit(&header)?;
         match (header.operation, stream.state) {
             (Operation::RESPONSE, State::Requested) => Ok(stream.accepted()),
-            (Operation::RW, State::Open) => Ok(stream.take(payload)),
+            (Operation::RW, State::Open) => {
+                let event = stream.take(payload);
+                match stream.credit_update() {
+                    Some(update) => self.answer(update).map(|()| event),
+                    None => Ok(event),
+                }
+            }
             (Operation::CREDIT_UPDATE, _) => Ok(None),
             (Operation::CREDIT_REQUEST, State::Open) => {
                 let update = stream.header(Operation::CREDIT_UPDATE, 0);
@@ -238,13 +246,15 @@ impl Stream {
             waiting: Waiting::default(),
             sent: 0,
             received: 0,
+            told: 0,
             peer_buffer: 0,
             peer_consumed: 0,
             asked_for_credit: false,
         }
     }
 
-    fn header(&self, operation: Operation, length: u32) -> Header {
+    fn header(&mut self, operation: Operation, length: u32) -> Header {
+        self.told = self.received;
         Header {
             host_port: self.host_port,
             guest_port: self.port.number(),
@@ -281,6 +291,11 @@ impl Stream {
     fn take(&mut self, payload: Vec<u8>) -> Option<Event> {
         self.received = self.received.wrapping_add(payload.len() as u32);
         (!payload.is_empty()).then_some(Event::Data(self.port, payload))
+    }
+
+    fn credit_update(&mut self) -> Option<Header> {
+        let untold = self.received.wrapping_sub(self.told);
+        (untold > HOST_BUFFER / 2).then(|| self.header(Operation::CREDIT_UPDATE, 0))
     }
 
     fn has_packet(&self) -> bool {

@@ -186,17 +186,19 @@ impl Launcher {
     /// Handles one request. False once the daemon is gone.
     fn request(&mut self) -> Result<bool, LauncherError> {
         match datagram::receive(self.socket.as_fd()) {
-            Ok((Request::Start(start), Some(link))) => self.start(&start, link)?,
+            Ok((Request::Start(start), link)) => self.start(&start, link)?,
             Ok((Request::Kill { instance }, _)) => self.kill(instance),
-            Ok((Request::Start(_) | Request::Hello { .. }, _)) => return Err(LauncherError::Version),
+            Ok((Request::Hello { .. }, _)) => return Err(LauncherError::Version),
             Err(ReceiveError::Closed) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
         Ok(true)
     }
 
-    fn start(&mut self, start: &Start, link: OwnedFd) -> Result<(), LauncherError> {
-        let reply = match self.spawn(start, link) {
+    fn start(&mut self, start: &Start, link: Option<OwnedFd>) -> Result<(), LauncherError> {
+        // The kernel leaves a descriptor out for which the launcher has no room.
+        let no_link = || Refusal::Resources("no descriptor for the link arrived".to_owned());
+        let reply = match link.ok_or_else(no_link).and_then(|link| self.spawn(start, link)) {
             Ok((pid, wrapped_key)) => {
                 self.cards.insert(pid, start.instance);
                 Reply::Started { instance: start.instance, pid: pid.as_raw() as u32, wrapped_key }

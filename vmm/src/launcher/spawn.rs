@@ -1,8 +1,12 @@
 //! The fork: from the launcher to one card's process.
 
-use std::os::{
-    fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
-    unix::net::UnixStream,
+use std::{
+    convert::Infallible,
+    io::Write,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        unix::net::UnixStream,
+    },
 };
 
 use cardhost_wire::control::Launch;
@@ -48,15 +52,9 @@ pub fn spawn(launcher: &mut Launcher, launch: Launch, link: OwnedFd, budget_ms: 
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
             launcher.forget_host_key();
-            let code = match live(launcher, launch, &link, budget_ms, parent) {
-                Ok(end) => finish(&end),
-                Err(error) => {
-                    eprintln!("cardhost-vmm: card not set up: {}", explain(&*error));
-                    EXIT_SET_UP
-                }
-            };
-            // SAFETY: ends the process without running the launcher's destructors, which are the parent's.
-            unsafe { libc::_exit(code) }
+            let Err(error) = live(launcher, launch, &link, budget_ms, parent);
+            log(&format!("card not set up: {}", explain(&*error)));
+            exit(EXIT_SET_UP)
         }
     }
 }
@@ -69,16 +67,29 @@ fn live(
     link: &OwnedFd,
     budget_ms: u32,
     parent: Pid,
-) -> Result<End, SetUpError> {
+) -> Result<Infallible, SetUpError> {
     die_with(parent)?;
     SigSet::empty().thread_set_mask()?;
     let Kept { link, template, kvm } = keep_only(link, launcher)?;
     let machine = Machine::new(&kvm, &launcher.blueprint, template, launcher.image.entry)?;
     drop(kvm);
-    let card = Card::new(machine, Link::new(link), &launcher.image.symbols, launch, budget_ms)?;
+    let mut card = Card::new(machine, Link::new(link), &launcher.image.symbols, launch, budget_ms)?;
     sandbox::enter()?;
     seccomp::install()?;
-    Ok(card.run())
+    exit(finish(&card.run()))
+}
+
+/// Ends the process without destructors: the launcher's are the parent's, and the card's would take system calls
+/// that its filter does not know.
+#[expect(unsafe_code, reason = "ends the process as it stands")]
+fn exit(code: i32) -> ! {
+    // SAFETY: does not return, so nothing that a destructor would have released is used again.
+    unsafe { libc::_exit(code) }
+}
+
+/// One line in the host's log. If the log is gone the card ends all the same.
+fn log(line: &str) {
+    let _ = writeln!(std::io::stderr(), "cardhost-vmm: {line}");
 }
 
 /// The launcher's death ends the card; it may have died already.
@@ -121,12 +132,14 @@ fn keep_only(link: &OwnedFd, launcher: &Launcher) -> Result<Kept, Errno> {
 /// The last line in the log, and the exit code.
 fn finish(end: &End) -> i32 {
     match end {
-        End::SwitchedOff => return EXIT_OFF,
-        End::Crashed(_) => eprintln!("cardhost-vmm: the guest crashed: {}", explain(end)),
+        End::SwitchedOff => EXIT_OFF,
+        End::Crashed(_) => {
+            log(&format!("the guest crashed: {end}"));
+            EXIT_CRASHED
+        }
         End::Daemon(_) | End::TooMuchData(_) => {
-            eprintln!("cardhost-vmm: {}", explain(end));
-            return EXIT_DAEMON;
+            log(&explain(end));
+            EXIT_DAEMON
         }
     }
-    EXIT_CRASHED
 }

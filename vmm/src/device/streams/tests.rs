@@ -63,6 +63,21 @@ fn a_guest_that_demands_answers_without_end_is_stopped() {
     assert_eq!(outcome, Err(Violation::Flood));
 }
 
+/// The guest may send without end and be sent nothing: it must hear that its bytes were taken.
+#[test]
+fn a_talkative_guest_hears_of_its_credit() {
+    let (mut streams, host_port) = opened(10);
+    let chunk = [0; 4096];
+    let mut sent = 0;
+    while !streams.has_packet() {
+        assert!(sent < HOST_BUFFER, "the guest's credit ran out");
+        streams.receive(from_guest(host_port, Operation::RW, &chunk, 10, 0)).unwrap();
+        sent += chunk.len() as u32;
+    }
+    let (update, _) = streams.next_packet(100).unwrap();
+    assert_eq!((update.operation, update.fwd_cnt), (Operation::CREDIT_UPDATE, sent));
+}
+
 #[test]
 fn the_daemon_cannot_pile_up_data() {
     let (mut streams, _) = opened(10);

@@ -1,7 +1,10 @@
 //! Broken queues: the device is reset and given rings that no driver would write.
 #![expect(unsafe_code, reason = "writes device registers and rings by hand")]
 
-use core::ptr::{with_exposed_provenance_mut, write_volatile};
+use core::{
+    ptr::{with_exposed_provenance_mut, write_volatile},
+    sync::atomic::{Ordering, fence},
+};
 
 use cardhost_boot::{fault, single::Once};
 use cardhost_wire::boot::{MEMORY_SIZE, MMIO_BASE, QUEUE_SIZE, TX_QUEUE};
@@ -124,6 +127,8 @@ fn present(rings: &Rings, kind: u8) {
     }
     write(QUEUE_READY, 1);
     write(STATUS, 15);
+    // The rings are in memory before the first notification, although the program itself never reads them.
+    fence(Ordering::SeqCst);
 }
 
 fn write(register: u64, value: u32) {

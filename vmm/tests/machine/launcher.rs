@@ -1,0 +1,194 @@
+//! `cardhost-vmm`, with this test in the daemon's place.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    fs::{File, OpenOptions},
+    io::{IoSlice, Write},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use cardhost_wire::launch::{MAX_MESSAGE, Reply, Request, Start, VERSION};
+use nix::sys::{
+    memfd::{MFdFlags, memfd_create},
+    socket::{
+        AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, setsockopt, socketpair,
+        sockopt,
+    },
+    time::{TimeVal, TimeValLike},
+};
+use tempfile::TempDir;
+
+use crate::{card::Card, guest::Guest};
+
+/// Longest wait for anything; reached only by a failure.
+pub const LIMIT_SECONDS: i64 = 60;
+/// Generous: nothing but a runaway needs it.
+const BUDGET_MS: u32 = 10_000;
+
+/// True if cards can run here; else says that the test does not run.
+pub fn kvm() -> bool {
+    let usable = OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    if !usable {
+        eprintln!("NOT RUN: /dev/kvm cannot be opened");
+    }
+    usable
+}
+
+/// A launcher's process.
+pub struct Launcher {
+    socket: OwnedFd,
+    pub process: Child,
+    pub folder: TempDir,
+    set_aside: RefCell<VecDeque<Reply>>,
+    instances: RefCell<u64>,
+}
+
+impl Launcher {
+    /// A launcher that accepts starts of this guest.
+    pub fn new(guest: &Guest) -> Self {
+        let launcher = Self::spawn(None);
+        launcher.hello(guest, guest.measurement);
+        assert_eq!(launcher.next(), Reply::Ready);
+        launcher
+    }
+
+    /// A launcher that waits for its first message, run as this user if one is given.
+    pub fn spawn(user: Option<u32>) -> Self {
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        limit(&ours);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cardhost-vmm"));
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        let process = command.stdin(Stdio::from(theirs)).spawn().unwrap();
+        Self {
+            socket: ours,
+            process,
+            folder: tempfile::tempdir().unwrap(),
+            set_aside: RefCell::default(),
+            instances: RefCell::default(),
+        }
+    }
+
+    pub fn host_key(&self) -> PathBuf {
+        self.folder.path().join("host.key")
+    }
+
+    pub fn hello(&self, guest: &Guest, measurement: [u8; 32]) {
+        let mut image = File::from(memfd_create(c"guest", MFdFlags::MFD_CLOEXEC).unwrap());
+        image.write_all(&guest.elf).unwrap();
+        let host_key = self.host_key().to_str().unwrap().to_owned();
+        let hello = Request::Hello { version: VERSION, host_key, measurement };
+        self.request(&hello, Some(image.as_fd()));
+    }
+
+    /// A card that runs, with nothing opened yet.
+    pub fn card(&self) -> Card {
+        self.card_with(|_| {})
+    }
+
+    /// A card whose start is altered by `alter`.
+    pub fn card_with(&self, alter: impl FnOnce(&mut Start)) -> Card {
+        match self.start(alter) {
+            (Reply::Started { instance, pid, wrapped_key }, link) => {
+                Card { instance, pid, wrapped_key, link: link.into() }
+            }
+            (refused, _) => panic!("{refused:?}"),
+        }
+    }
+
+    /// The reply to a start, and the link.
+    pub fn start(&self, alter: impl FnOnce(&mut Start)) -> (Reply, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        limit(&ours);
+        let instance = self.instances.replace_with(|last| *last + 1);
+        let mut start = Start {
+            instance,
+            card: [7; 16],
+            owner: [8; 32],
+            wrapped_key: None,
+            cpu_budget_ms: BUDGET_MS,
+            default_keys: false,
+        };
+        alter(&mut start);
+        self.request(&Request::Start(start), Some(theirs.as_fd()));
+        let about = |reply: &Reply| match reply {
+            Reply::Started { instance: other, .. } | Reply::Refused { instance: other, .. } => {
+                *other == instance
+            }
+            _ => false,
+        };
+        (self.reply(about), ours)
+    }
+
+    pub fn kill(&self, instance: u64) {
+        self.request(&Request::Kill { instance }, None);
+    }
+
+    /// Exit code and signal of this instance's end.
+    pub fn ended(&self, instance: u64) -> (Option<i32>, Option<i32>) {
+        let about =
+            |reply: &Reply| matches!(reply, Reply::Exited { instance: other, .. } if *other == instance);
+        match self.reply(about) {
+            Reply::Exited { code, signal, .. } => (code, signal),
+            _ => unreachable!("asked for"),
+        }
+    }
+
+    pub fn request(&self, request: &Request, descriptor: Option<BorrowedFd<'_>>) {
+        self.send(&request.encode(), descriptor);
+    }
+
+    pub fn send(&self, message: &[u8], descriptor: Option<BorrowedFd<'_>>) {
+        let descriptors: Vec<_> = descriptor.iter().map(AsRawFd::as_raw_fd).collect();
+        let rights = [ControlMessage::ScmRights(&descriptors)];
+        let rights = if descriptors.is_empty() { &[][..] } else { &rights };
+        let message = [IoSlice::new(message)];
+        sendmsg::<()>(self.socket.as_raw_fd(), &message, rights, MsgFlags::MSG_NOSIGNAL, None).unwrap();
+    }
+
+    /// The first reply that is `wanted`; others stay for later.
+    fn reply(&self, wanted: impl Fn(&Reply) -> bool) -> Reply {
+        let mut set_aside = self.set_aside.borrow_mut();
+        if let Some(at) = set_aside.iter().position(&wanted) {
+            return set_aside.remove(at).unwrap();
+        }
+        loop {
+            let reply = self.next();
+            if wanted(&reply) {
+                return reply;
+            }
+            set_aside.push_back(reply);
+        }
+    }
+
+    /// The next reply.
+    pub fn next(&self) -> Reply {
+        self.next_if_any().expect("the launcher serves")
+    }
+
+    /// The next reply, `None` once the launcher has ended.
+    pub fn next_if_any(&self) -> Option<Reply> {
+        let mut message = vec![0; MAX_MESSAGE];
+        let length = recv(self.socket.as_raw_fd(), &mut message, MsgFlags::empty()).unwrap_or(0);
+        (length > 0).then(|| Reply::decode(&message[..length]).unwrap())
+    }
+
+    /// Closes the socket, as the daemon's end does, and waits for the launcher's end.
+    pub fn close(mut self) -> bool {
+        drop(self.socket);
+        self.process.wait().unwrap().success()
+    }
+}
+
+fn limit(socket: &impl AsFd) {
+    setsockopt(socket, sockopt::ReceiveTimeout, &TimeVal::seconds(LIMIT_SECONDS)).unwrap();
+    setsockopt(socket, sockopt::SendTimeout, &TimeVal::seconds(LIMIT_SECONDS)).unwrap();
+}

@@ -1,0 +1,166 @@
+//! The launcher: what it accepts, what it refuses, and that nothing outlives it.
+
+use std::{fs, os::fd::AsFd, path::PathBuf};
+
+use cardhost_wire::{
+    control::GuestMessage,
+    launch::{Refusal, Reply, Request, VERSION},
+    link::Kind,
+};
+
+use crate::{
+    guest::Guest,
+    launcher::{Launcher, kvm},
+};
+
+const KILLED: (Option<i32>, Option<i32>) = (None, Some(9));
+
+#[test]
+fn a_card_starts_again_with_its_wrapped_key_only_for_its_owner() {
+    if !kvm() {
+        return;
+    }
+    let launcher = Launcher::new(Guest::card());
+    let wrapped = launcher.card().wrapped_key;
+    let again = launcher.card_with(|start| start.wrapped_key = Some(wrapped.clone()));
+    assert_eq!(again.wrapped_key, wrapped);
+    let (refused, _) = launcher.start(|start| {
+        start.wrapped_key = Some(wrapped.clone());
+        start.owner = [9; 32];
+    });
+    assert!(matches!(refused, Reply::Refused { reason: Refusal::WrappedKey, .. }), "{refused:?}");
+}
+
+#[test]
+fn a_killed_card_is_reported_and_its_neighbour_lives() {
+    if !kvm() {
+        return;
+    }
+    let launcher = Launcher::new(Guest::card());
+    let (mut neighbour, card) = (launcher.card(), launcher.card());
+    launcher.kill(card.instance);
+    assert_eq!(launcher.ended(card.instance), KILLED);
+    launcher.kill(card.instance);
+    assert!(matches!(neighbour.start(), GuestMessage::Started(_)));
+}
+
+#[test]
+fn a_closed_link_switches_the_card_off() {
+    if !kvm() {
+        return;
+    }
+    let launcher = Launcher::new(Guest::card());
+    let card = launcher.card().started();
+    let instance = card.instance;
+    drop(card);
+    assert_eq!(launcher.ended(instance), (Some(0), None));
+}
+
+/// The link ends where its process ends: that is how the daemon would see it too.
+#[test]
+fn the_launchers_end_ends_its_cards() {
+    if !kvm() {
+        return;
+    }
+    let launcher = Launcher::new(Guest::card());
+    let mut cards = [launcher.card().started(), launcher.card().started()];
+    assert!(launcher.close());
+    for card in &mut cards {
+        assert_eq!(card.link.receive(), None);
+    }
+}
+
+#[test]
+fn the_launchers_death_ends_its_cards() {
+    if !kvm() {
+        return;
+    }
+    let mut launcher = Launcher::new(Guest::card());
+    let mut card = launcher.card().started();
+    launcher.process.kill().unwrap();
+    launcher.process.wait().unwrap();
+    assert_eq!(card.link.receive(), None);
+}
+
+#[test]
+fn another_image_than_announced_is_refused() {
+    if !kvm() {
+        return;
+    }
+    let launcher = Launcher::spawn(None);
+    launcher.hello(Guest::card(), [0; 32]);
+    let Reply::Unusable(why) = launcher.next() else { panic!("refused") };
+    assert!(why.contains("SHA-256"), "{why}");
+    assert_eq!(launcher.next_if_any(), None);
+}
+
+#[test]
+fn damaged_images_are_refused() {
+    if !kvm() {
+        return;
+    }
+    let elf = &Guest::card().elf;
+    let mut writable_text = elf.clone();
+    let table = u64::from_le_bytes(elf[32..40].try_into().unwrap()) as usize;
+    writable_text[table + 4] = 7;
+    for damaged in [vec![], elf[..1000].to_vec(), writable_text] {
+        let launcher = Launcher::spawn(None);
+        let guest = Guest::from_elf(damaged);
+        launcher.hello(&guest, guest.measurement);
+        assert!(matches!(launcher.next(), Reply::Unusable(_)));
+    }
+}
+
+#[test]
+fn another_protocol_version_is_refused() {
+    let launcher = Launcher::spawn(None);
+    let host_key = launcher.host_key().to_str().unwrap().to_owned();
+    let image = tempfile::tempfile().unwrap();
+    let hello = Request::Hello { version: VERSION + 1, host_key, measurement: [0; 32] };
+    launcher.request(&hello, Some(image.as_fd()));
+    assert!(matches!(launcher.next(), Reply::Unusable(_)));
+}
+
+/// Only root can become somebody else; as another user `/dev/kvm` is the tester's own business.
+#[test]
+fn a_user_without_access_is_told_what_to_do() {
+    let nobody = 65_534;
+    if !nix::unistd::geteuid().is_root() || !kvm() || others_may_use_kvm() {
+        return;
+    }
+    let launcher = Launcher::spawn(Some(nobody));
+    launcher.hello(Guest::card(), Guest::card().measurement);
+    let Reply::Unusable(why) = launcher.next() else { panic!("no access") };
+    assert!(why.contains("usermod -aG kvm"), "{why}");
+}
+
+fn others_may_use_kvm() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/dev/kvm").is_ok_and(|metadata| metadata.mode() & 0o006 != 0)
+}
+
+/// Standard error, link, template, the three of KVM, and what the statistics are read from. Nothing of other
+/// cards, no socket of the launcher, no `/dev/kvm`.
+#[test]
+fn a_card_holds_few_descriptors() {
+    if !kvm() || !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let launcher = Launcher::new(Guest::card());
+    let _earlier = launcher.card().started();
+    let mut card = launcher.card().started();
+    card.link.send(Kind::Query, 0, &[]);
+    card.link.receive();
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", card.pid)).unwrap();
+    let mut targets: Vec<PathBuf> =
+        descriptors.map(|entry| fs::read_link(entry.unwrap().path()).unwrap()).collect();
+    targets.sort();
+    let sockets = targets.iter().filter(|target| target.starts_with("socket:")).count();
+    assert!(sockets <= 1 + usize::from(standard_error_is_a_socket()), "{targets:?}");
+    assert!(!targets.contains(&"/dev/kvm".into()), "{targets:?}");
+    assert!(targets.len() <= 6, "{targets:?}");
+}
+
+fn standard_error_is_a_socket() -> bool {
+    fs::read_link("/proc/self/fd/2").is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+}

@@ -1,0 +1,8 @@
+//! Cards in real microVMs, with these tests in the daemon's place.
+
+mod card;
+mod exchange;
+mod guest;
+mod hostile;
+mod launcher;
+mod life;
