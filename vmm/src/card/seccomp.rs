@@ -17,7 +17,7 @@ const ALLOWED: &[(libc::c_long, &str)] = &[
     (libc::SYS_recvfrom, "Link::fill"),
     (libc::SYS_write, "Link::flush; the log line of a crash"),
     (libc::SYS_sendto, "Link::flush"),
-    (libc::SYS_pread64, "Statistics: pagemap"),
+    (libc::SYS_pread64, "Statistics: smaps"),
     (libc::SYS_getrusage, "Statistics: CPU time"),
     (libc::SYS_brk, "allocator"),
     (libc::SYS_mremap, "allocator"),

@@ -2,21 +2,22 @@
 
 use std::{fs::File, os::unix::fs::FileExt};
 
-use cardhost_wire::{boot::MEMORY_SIZE, link::Statistics};
+use cardhost_wire::link::Statistics;
 use nix::sys::{
     resource::{UsageWho, getrusage},
     time::TimeValLike,
 };
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
-const PAGE: u64 = 4096;
-const ENTRY: u64 = 8;
-const PAGES: usize = (MEMORY_SIZE / PAGE) as usize;
+const KIB_PER_PAGE: u64 = 4;
+const CHUNK: usize = 4096;
 
 /// Reads the counters of this process. Opened before the sandbox closes.
 pub struct Meter {
-    pagemap: File,
-    offset: u64,
+    /// proc(5) smaps: unlike pagemap open to an ordinary user's process that others may not inspect.
+    mappings: File,
+    /// How the line of guest memory begins.
+    memory: String,
 }
 
 impl Meter {
@@ -26,7 +27,7 @@ impl Meter {
     /// `/proc` is not there.
     pub fn new(memory: &GuestMemoryMmap) -> std::io::Result<Self> {
         let base = memory.get_host_address(GuestAddress(0)).expect("guest memory begins at 0") as u64;
-        Ok(Self { pagemap: File::open("/proc/self/pagemap")?, offset: base / PAGE * ENTRY })
+        Ok(Self { mappings: File::open("/proc/self/smaps")?, memory: format!("{base:x}-") })
     }
 
     /// The counters now.
@@ -34,11 +35,22 @@ impl Meter {
         Statistics { exits, resident_pages: self.resident_pages(), cpu_us: cpu_us() }
     }
 
-    /// Pages of guest memory that are present (bit 63 of proc(5) pagemap). Too few if the kernel says less.
+    /// Pages of guest memory that are present; 0 if the kernel does not tell.
     fn resident_pages(&self) -> u64 {
-        let mut entries = vec![0; PAGES * ENTRY as usize];
-        let read = self.pagemap.read_at(&mut entries, self.offset).unwrap_or(0);
-        entries[..read].chunks_exact(ENTRY as usize).filter(|entry| entry[7] & 0x80 != 0).count() as u64
+        let mappings = self.text().unwrap_or_default();
+        let mut lines = mappings.lines().skip_while(|line| !line.starts_with(&self.memory));
+        let size = lines.find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB"));
+        size.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / KIB_PER_PAGE
+    }
+
+    fn text(&self) -> std::io::Result<String> {
+        let (mut text, mut chunk) = (Vec::new(), [0; CHUNK]);
+        loop {
+            match self.mappings.read_at(&mut chunk, text.len() as u64)? {
+                0 => return Ok(String::from_utf8_lossy(&text).into_owned()),
+                count => text.extend_from_slice(&chunk[..count]),
+            }
+        }
     }
 }
 

@@ -28,6 +28,8 @@ use crate::{card::Card, guest::Guest};
 
 /// Longest wait for anything; reached only by a failure.
 pub const LIMIT_SECONDS: i64 = 60;
+/// What is tested.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_cardhost-vmm");
 /// Generous: nothing but a runaway needs it.
 const BUDGET_MS: u32 = 10_000;
 
@@ -60,13 +62,18 @@ impl Launcher {
 
     /// A launcher that waits for its first message, run as this user if one is given.
     pub fn spawn(user: Option<u32>) -> Self {
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
-        limit(&ours);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cardhost-vmm"));
+        let mut command = Command::new(PROGRAM);
         if let Some(user) = user {
             command.uid(user).gid(user);
         }
+        Self::run(command)
+    }
+
+    /// A launcher that this command becomes.
+    pub fn run(mut command: Command) -> Self {
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
+        limit(&ours);
         let process = command.stdin(Stdio::from(theirs)).spawn().unwrap();
         Self {
             socket: ours,

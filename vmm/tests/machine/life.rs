@@ -1,6 +1,11 @@
 //! The launcher: what it accepts, what it refuses, and that nothing outlives it.
 
-use std::{fs, os::fd::AsFd, path::PathBuf};
+use std::{
+    fs,
+    os::{fd::AsFd, unix::fs::chown},
+    path::PathBuf,
+    process::Command,
+};
 
 use cardhost_wire::{
     control::GuestMessage,
@@ -10,9 +15,10 @@ use cardhost_wire::{
 
 use crate::{
     guest::Guest,
-    launcher::{Launcher, kvm},
+    launcher::{Launcher, PROGRAM, kvm},
 };
 
+const NOBODY: u32 = 65_534;
 const KILLED: (Option<i32>, Option<i32>) = (None, Some(9));
 
 #[test]
@@ -124,14 +130,35 @@ fn another_protocol_version_is_refused() {
 /// Only root can become somebody else; as another user `/dev/kvm` is the tester's own business.
 #[test]
 fn a_user_without_access_is_told_what_to_do() {
-    let nobody = 65_534;
     if !nix::unistd::geteuid().is_root() || !kvm() || others_may_use_kvm() {
         return;
     }
-    let launcher = Launcher::spawn(Some(nobody));
+    let launcher = Launcher::spawn(Some(NOBODY));
     launcher.hello(Guest::card(), Guest::card().measurement);
     let Reply::Unusable(why) = launcher.next() else { panic!("no access") };
     assert!(why.contains("usermod -aG kvm"), "{why}");
+}
+
+/// In a mount namespace of its own, where everybody may open `/dev/kvm`.
+#[test]
+fn an_ordinary_user_with_access_runs_cards() {
+    if !nix::unistd::geteuid().is_root() || !kvm() {
+        return;
+    }
+    let device = tempfile::tempdir().unwrap();
+    let script = format!(
+        "cd {} && mknod -m 666 kvm c 10 232 && mount --bind kvm /dev/kvm && exec setpriv --reuid {NOBODY} \
+         --regid {NOBODY} --clear-groups {PROGRAM}",
+        device.path().display()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script]);
+    let launcher = Launcher::run(command);
+    chown(launcher.folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    launcher.hello(Guest::card(), Guest::card().measurement);
+    assert_eq!(launcher.next(), Reply::Ready);
+    let mut card = launcher.card().started();
+    assert!(card.link.statistics().resident_pages > 10);
 }
 
 fn others_may_use_kvm() -> bool {
