@@ -36,8 +36,8 @@ fn no_segment_is_writable_and_executable_and_none_shares_a_page() {
 /// Two more builds of the guest, from other folders and with another CARGO_HOME: minutes, so only when asked for.
 #[test]
 fn the_measurement_depends_on_the_sources_alone() {
-    if std::env::var_os("CARDHOST_LONG").is_none() {
-        eprintln!("not run: builds the guest twice; set CARDHOST_LONG=1");
+    if std::env::var_os("CARDHOST_TESTS_LONG").is_none() {
+        eprintln!("not run: builds the guest twice; set CARDHOST_TESTS_LONG=1");
         return;
     }
     let scratch = tempfile::tempdir().unwrap();
