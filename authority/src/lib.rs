@@ -1,1 +1,28 @@
+//! The reference authority: a small certification authority and verifier behind standard protocols.
+//!
+//! ```text
+//! hosts ──mutual TLS──▶ http ─┬─ est            EST (RFC 7030): issue, renew
+//!                             ├─ verification   challenges, verifications, revocations
+//! anybody ────TLS───────▶     └─ status         CA certificate, CRL (RFC 5280), OCSP (RFC 6960)
+//!                                  │
+//!                    Authority: ca (signs) · challenges (memory) · store (SQLite)
+//! ```
+//!
+//! Two certification authorities are kept apart: the *issuing* one signs cards' certificates; the *service* one signs
+//! this server's TLS certificate and the credentials of hosts. A card's certificate is thus never a host's credential.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
+mod authority;
+mod ca;
+mod challenges;
+mod http;
+mod ocsp;
+mod server;
+mod service;
+mod store;
+mod verify;
+
+pub use authority::{Authority, IssueError, OpenError, RevokeError};
+pub use server::serve;
+pub use service::Credential;

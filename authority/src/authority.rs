@@ -1,0 +1,311 @@
+//! The authority: what it issues, decides and revokes.
+
+use std::{
+    net::IpAddr,
+    path::Path,
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rcgen::{
+    CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose, RevocationReason, RevokedCertParams,
+    SerialNumber, SubjectPublicKeyInfo,
+};
+use rustls::ServerConfig;
+use rustls_pki_types::CertificateSigningRequestDer;
+use sha2::{Digest as _, Sha256};
+use time::{Duration, OffsetDateTime};
+use x509_parser::{
+    certification_request::X509CertificationRequest, parse_x509_certificate, prelude::FromDer as _,
+};
+
+use crate::{
+    ca::{Ca, CaError, limit},
+    challenges::{Challenge, Challenges, Exhausted, Unusable},
+    ocsp,
+    service::{self, Credential, TlsError},
+    store::{Issued, Revocation, Store, StoreError},
+    verify::{self, Reason},
+};
+
+const VALIDITY: Duration = Duration::days(365);
+const CRL_VALIDITY: Duration = Duration::days(1);
+/// Random serial numbers (RFC 5280, 4.1.2.2 allows up to 20 bytes).
+const SERIAL: usize = 16;
+
+/// The authority cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its folder cannot be made.
+    #[error("the authority's folder")]
+    Folder(#[from] std::io::Error),
+    /// Its keys.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// Its database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A certificate is not issued.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The request is no PKCS#10 request of a supported key with a good signature.
+    #[error("the certification request is malformed, badly signed or for an unsupported key")]
+    BadRequest,
+    /// The request asks for a key size that is not offered.
+    #[error("the key must be RSA-2048, RSA-3072, P-256 or P-384")]
+    UnsupportedKey,
+    /// A renewal of what this authority has not certified.
+    #[error("this key and subject have no valid certificate here")]
+    NothingToRenew,
+    /// The authority's fault.
+    #[error("the certificate could not be made")]
+    Making(#[from] rcgen::Error),
+    /// The authority's fault.
+    #[error("no random serial number")]
+    Random(#[from] getrandom::Error),
+    /// The authority's fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A certificate is not revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// It is not one of this authority's.
+    #[error("this authority has issued no such certificate")]
+    Unknown,
+    /// The reason is none of RFC 5280's.
+    #[error("unknown reason; known are {}", REASONS.map(|(name, _)| name).join(", "))]
+    UnknownReason,
+    /// The authority's fault.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Reasons for a revocation (RFC 5280, 5.3.1).
+const REASONS: [(&str, RevocationReason); 6] = [
+    ("unspecified", RevocationReason::Unspecified),
+    ("keyCompromise", RevocationReason::KeyCompromise),
+    ("affiliationChanged", RevocationReason::AffiliationChanged),
+    ("superseded", RevocationReason::Superseded),
+    ("cessationOfOperation", RevocationReason::CessationOfOperation),
+    ("privilegeWithdrawn", RevocationReason::PrivilegeWithdrawn),
+];
+
+/// The authority over its folder.
+pub struct Authority {
+    pub(crate) issuing: Ca,
+    service: Ca,
+    store: Store,
+    challenges: Challenges,
+}
+
+impl Authority {
+    /// Opens the authority in a folder; the first time its keys, certificates and database are made.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(folder: &Path) -> Result<Self, OpenError> {
+        std::fs::create_dir_all(folder)?;
+        Ok(Self {
+            issuing: Ca::open(folder, "issuing-ca", "cardhost issuing CA")?,
+            service: Ca::open(folder, "service-ca", "cardhost authority service CA")?,
+            store: Store::open(&folder.join("authority.sqlite"))?,
+            challenges: Challenges::default(),
+        })
+    }
+
+    /// The certificate that cards' certificates chain to, PEM.
+    pub fn issuing_pem(&self) -> &str {
+        &self.issuing.pem
+    }
+
+    /// What the server's TLS certificate chains to.
+    pub fn service_certificate(&self) -> &rustls_pki_types::CertificateDer<'static> {
+        &self.service.der
+    }
+
+    /// What the server's TLS certificate chains to, PEM.
+    pub fn service_pem(&self) -> &str {
+        &self.service.pem
+    }
+
+    /// A new credential for a host.
+    ///
+    /// # Errors
+    /// The certificate could not be made.
+    pub fn host_credential(&self, name: &str) -> Result<Credential, CaError> {
+        service::host_credential(&self.service, name)
+    }
+
+    /// TLS for a server at these addresses.
+    ///
+    /// # Errors
+    /// See [`TlsError`].
+    pub fn server_tls(&self, addresses: &[IpAddr]) -> Result<Arc<ServerConfig>, TlsError> {
+        service::server_tls(&self.service, addresses)
+    }
+
+    /// Issues a certificate (DER) for a PKCS#10 request (DER); the same request gets the same certificate.
+    pub(crate) fn enroll(&self, request: &[u8]) -> Result<Vec<u8>, IssueError> {
+        let hash: [u8; 32] = Sha256::digest(request).into();
+        if let Some(earlier) = self.store.by_request(&hash)? {
+            return Ok(earlier.der);
+        }
+        let issued = self.sign(&Request::parse(request)?)?;
+        Ok(self.store.issue(&issued, Some(&hash))?.der)
+    }
+
+    /// Issues a new certificate for a key and subject that have a valid one.
+    pub(crate) fn renew(&self, request: &[u8]) -> Result<Vec<u8>, IssueError> {
+        let request = Request::parse(request)?;
+        if !self.store.is_certified(&request.public_key, &request.subject, now())? {
+            return Err(IssueError::NothingToRenew);
+        }
+        Ok(self.store.issue(&self.sign(&request)?, None)?.der)
+    }
+
+    fn sign(&self, request: &Request) -> Result<Issued, IssueError> {
+        let mut serial = [0; SERIAL];
+        getrandom::fill(&mut serial)?;
+        // A positive number whose first byte is not zero: its bytes are the same everywhere.
+        serial[0] = serial[0] & 0x7F | 0x40;
+        let mut parameters = request.parameters.clone();
+        limit(&mut parameters, VALIDITY);
+        parameters.serial_number = Some(SerialNumber::from_slice(&serial));
+        let not_after = parameters.not_after.unix_timestamp();
+        let key = SubjectPublicKeyInfo::from_der(&request.public_key)?;
+        let certificate = parameters.signed_by(&key, &self.issuing.issuer)?;
+        Ok(Issued {
+            serial: serial.to_vec(),
+            der: certificate.der().to_vec(),
+            subject: request.subject.clone(),
+            public_key: request.public_key.clone(),
+            not_after,
+            revocation: None,
+        })
+    }
+
+    /// A fresh challenge.
+    pub(crate) fn challenge(&self) -> Result<Challenge, Exhausted> {
+        self.challenges.give(Instant::now())
+    }
+
+    /// Decides about an authentication. The outer error is the authority's own.
+    pub(crate) fn verify(
+        &self,
+        challenge: &str,
+        certificate: &[u8],
+        signature: &[u8],
+    ) -> Result<Result<(), Reason>, StoreError> {
+        let challenge = match self.challenges.take(challenge, Instant::now()) {
+            Ok(challenge) => challenge,
+            Err(Unusable::Unknown) => return Ok(Err("unknown-challenge")),
+            Err(Unusable::Expired) => return Ok(Err("expired-challenge")),
+        };
+        Ok(match self.issued(certificate)? {
+            Some(issued) => verify::judge(&issued, now(), &challenge, signature),
+            None => Err("unknown-issuer"),
+        })
+    }
+
+    /// Revokes a certificate (DER). True if it was revoked before.
+    pub(crate) fn revoke(&self, certificate: &[u8], reason: &str) -> Result<bool, RevokeError> {
+        REASONS.iter().find(|(name, _)| *name == reason).ok_or(RevokeError::UnknownReason)?;
+        let issued = self.issued(certificate)?.ok_or(RevokeError::Unknown)?;
+        let revocation = Revocation { at: now(), reason: reason.to_owned() };
+        Ok(self.store.revoke(&issued.serial, &revocation)?)
+    }
+
+    /// The record of a certificate (DER), if it is, byte for byte, one that this authority issued.
+    fn issued(&self, certificate: &[u8]) -> Result<Option<Issued>, StoreError> {
+        let Ok((_, parsed)) = parse_x509_certificate(certificate) else { return Ok(None) };
+        let issued = self.store.by_serial(parsed.raw_serial())?;
+        Ok(issued.filter(|issued| issued.der == certificate))
+    }
+
+    /// The current CRL, DER (RFC 5280, 5).
+    pub(crate) fn crl(&self) -> Result<Vec<u8>, IssueError> {
+        let (number, revoked) = self.store.revoked()?;
+        let this_update = OffsetDateTime::now_utc();
+        let parameters = CertificateRevocationListParams {
+            this_update,
+            next_update: this_update + CRL_VALIDITY,
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().filter_map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(parameters.signed_by(&self.issuing.issuer)?.der().to_vec())
+    }
+
+    /// The answer to an OCSP request, both DER.
+    pub(crate) fn ocsp(&self, request: &[u8]) -> Vec<u8> {
+        ocsp::respond(&self.issuing, request, |serial| self.store.by_serial(serial))
+    }
+}
+
+/// A checked certification request.
+struct Request {
+    parameters: CertificateParams,
+    subject: String,
+    public_key: Vec<u8>,
+}
+
+impl Request {
+    /// The signature is verified by the parser; of what is requested only subject and subject alternative names
+    /// are kept.
+    fn parse(request: &[u8]) -> Result<Self, IssueError> {
+        let der = CertificateSigningRequestDer::from(request);
+        let mut parameters =
+            CertificateSigningRequestParams::from_der(&der).map_err(|_| IssueError::BadRequest)?;
+        let (rest, parsed) =
+            X509CertificationRequest::from_der(request).map_err(|_| IssueError::BadRequest)?;
+        let information = &parsed.certification_request_info;
+        if !rest.is_empty() {
+            return Err(IssueError::BadRequest);
+        }
+        if !is_supported(&information.subject_pki) {
+            return Err(IssueError::UnsupportedKey);
+        }
+        let mut parameters = requested.params;
+        parameters.is_ca = IsCa::ExplicitNoCa;
+        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        parameters.use_authority_key_identifier_extension = true;
+        Ok(Self {
+            subject: information.subject.to_string(),
+            public_key: information.subject_pki.raw.to_vec(),
+            parameters,
+        })
+    }
+}
+
+fn is_supported(key: &x509_parser::x509::SubjectPublicKeyInfo<'_>) -> bool {
+    use x509_parser::public_key::PublicKey;
+    match key.parsed() {
+        Ok(PublicKey::RSA(key)) => matches!(key.key_size(), 2048 | 3072),
+        Ok(PublicKey::EC(point)) => matches!(point.key_size(), 256 | 384),
+        _ => false,
+    }
+}
+
+fn entry(issued: &Issued) -> Option<RevokedCertParams> {
+    let revocation = issued.revocation.as_ref()?;
+    let reason = REASONS.iter().find(|(name, _)| *name == revocation.reason).map(|(_, reason)| *reason);
+    Some(RevokedCertParams {
+        serial_number: SerialNumber::from_slice(&issued.serial),
+        revocation_time: OffsetDateTime::from_unix_timestamp(revocation.at).ok()?,
+        // RFC 5280, 5.3.1: "unspecified" is said by saying nothing.
+        reason_code: reason.filter(|reason| *reason != RevocationReason::Unspecified),
+        invalidity_date: None,
+    })
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
