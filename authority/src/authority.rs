@@ -260,7 +260,7 @@ impl Request {
     /// are kept.
     fn parse(request: &[u8]) -> Result<Self, IssueError> {
         let der = CertificateSigningRequestDer::from(request);
-        let mut parameters =
+        let requested =
             CertificateSigningRequestParams::from_der(&der).map_err(|_| IssueError::BadRequest)?;
         let (rest, parsed) =
             X509CertificationRequest::from_der(request).map_err(|_| IssueError::BadRequest)?;

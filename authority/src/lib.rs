@@ -24,5 +24,7 @@ mod store;
 mod verify;
 
 pub use authority::{Authority, IssueError, OpenError, RevokeError};
+pub use ca::CaError;
 pub use server::serve;
-pub use service::Credential;
+pub use service::{Credential, TlsError};
+pub use store::StoreError;

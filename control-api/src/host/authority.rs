@@ -1,18 +1,23 @@
 //! Which authority the daemon works with, and as whom.
 
-use std::path::PathBuf;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use tokio::{sync::oneshot, task::JoinHandle};
 use zeroize::Zeroizing;
 
 use super::{StartError, TlsFiles};
 use crate::{
     authority::{Authority, Config, Kind, foreign},
-    pki::{Identity, Pki},
+    data_dir::DataDir,
 };
 
-/// Where the embedded authority serves.
-const EMBEDDED: &str = "https://127.0.0.1:8444";
+/// Where the embedded authority serves: only this host reaches it.
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// An authority of the operator's choice instead of the embedded one.
 #[derive(Clone, Debug)]
@@ -55,16 +60,40 @@ pub(super) fn other(other: &OtherAuthority) -> Result<Authority, StartError> {
     })?)
 }
 
-/// The client of the embedded authority: both ends are certified by the host CA.
-pub(super) fn embedded(pki: &Pki) -> Result<Authority, StartError> {
-    let Identity { certificate, key, .. } = pki.host.client_identity("cardhost")?;
-    Ok(Authority::new(Config {
-        url: EMBEDDED.into(),
-        trusted: vec![pki.host.der()],
-        identity: Some((vec![certificate], key)),
-        basic: None,
-        kind: Kind::Cardhost,
-    })?)
+/// The embedded authority: it serves on a loopback port of its own and is used like any other.
+pub(super) struct Embedded {
+    end: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+}
+
+impl Embedded {
+    /// Opens the authority in the data directory, serves it, and makes the daemon's client with a fresh credential.
+    pub(super) async fn start(directory: &DataDir) -> Result<(Self, Authority), StartError> {
+        let authority = Arc::new(cardhost_authority::Authority::open(&directory.authority())?);
+        let listener = super::listen(SocketAddr::new(LOOPBACK, 0)).await?;
+        let address = listener.local_addr().map_err(|source| super::refused((LOOPBACK, 0).into(), source))?;
+        let tls = authority.server_tls(&[LOOPBACK])?;
+        let credential = authority.host_credential("cardhost")?;
+        let client = Authority::new(Config {
+            url: format!("https://{address}"),
+            trusted: vec![authority.service_certificate().clone()],
+            identity: Some((vec![credential.certificate], credential.key)),
+            basic: None,
+            kind: Kind::Cardhost,
+        })?;
+        let (end, ended) = oneshot::channel();
+        let ended = async move { drop(ended.await) };
+        let serving = tokio::spawn(cardhost_authority::serve(authority, listener, tls, ended));
+        Ok((Self { end, serving }, client))
+    }
+
+    /// Ends it once its requests are answered.
+    pub(super) async fn stop(self) {
+        drop(self.end);
+        if let Err(error) = self.serving.await {
+            tracing::error!(%error, "the embedded authority ended abnormally");
+        }
+    }
 }
 
 /// Certificate chain and key.

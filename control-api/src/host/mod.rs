@@ -31,6 +31,8 @@ use crate::{
 pub use administrator::{AdministratorFile, AdministratorFileError};
 pub use authority::{AuthorityKind, OtherAuthority};
 
+use authority::Embedded;
+
 /// CPU time of a guest for one exchange, milliseconds; generating an RSA-3072 key takes the longest.
 const CPU_BUDGET_MS: u32 = 30_000;
 
@@ -90,6 +92,15 @@ pub enum StartError {
     /// The authority's client.
     #[error(transparent)]
     Authority(#[from] AuthorityConfigError),
+    /// The embedded authority.
+    #[error(transparent)]
+    EmbeddedAuthority(#[from] cardhost_authority::OpenError),
+    /// The embedded authority's credential for this daemon.
+    #[error("the embedded authority's credential")]
+    EmbeddedCredential(#[from] cardhost_authority::CaError),
+    /// The embedded authority's TLS.
+    #[error("the embedded authority's TLS")]
+    EmbeddedTls(#[from] cardhost_authority::TlsError),
     /// The file of the password for the authority.
     #[error("cannot read {path}")]
     PasswordFile {
@@ -165,6 +176,7 @@ pub struct Host {
     end: watch::Sender<bool>,
     serving: JoinHandle<()>,
     reconciling: JoinHandle<()>,
+    embedded: Option<Embedded>,
     cards: Cards,
     // Last: the lock on the data directory outlives everything that writes there.
     directory: Arc<DataDir>,
@@ -187,7 +199,7 @@ impl Host {
         let (end, ending) = watch::channel(false);
         let audit = audit(&directory)?;
         let cards = Cards::new(store.clone(), launcher(&config, &directory)?);
-        let authority = authority(&config, &pki)?;
+        let (embedded, authority) = authority(&config, &directory).await?;
         let life_cycle = LifeCycle::new(store.clone(), cards, authority, audit, config.default_keys);
         let app = Arc::new(app(store, life_cycle, pki, config.limits, ending.clone()));
         app.idempotency.forget_unanswered().await?;
@@ -197,7 +209,7 @@ impl Host {
         let server = Server::new(listener, tls, http::router(&app), config.limits);
         let serving = tokio::spawn(server.serve(ending));
         let cards = app.cards.clone();
-        Ok(Self { url, address, end, serving, reconciling, cards, directory })
+        Ok(Self { url, address, end, serving, reconciling, embedded, cards, directory })
     }
 
     /// Where it serves, for example `https://127.0.0.1:8443`.
@@ -222,6 +234,9 @@ impl Host {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the daemon ended abnormally");
             }
+        }
+        if let Some(embedded) = self.embedded {
+            embedded.stop().await;
         }
         if let Err(error) = stop_cards(&self.cards).await {
             tracing::error!(%error, "some cards are left to the launcher's end");
@@ -279,10 +294,14 @@ fn app(store: Store, life_cycle: LifeCycle, pki: Pki, limits: Limits, end: watch
     }
 }
 
-fn authority(config: &Config, pki: &Pki) -> Result<Authority, StartError> {
+/// The authority's client, and the authority itself if it is the embedded one.
+async fn authority(
+    config: &Config,
+    directory: &DataDir,
+) -> Result<(Option<Embedded>, Authority), StartError> {
     match &config.authority {
-        Some(other) => authority::other(other),
-        None => authority::embedded(pki),
+        Some(other) => Ok((None, authority::other(other)?)),
+        None => Embedded::start(directory).await.map(|(embedded, client)| (Some(embedded), client)),
     }
 }
 

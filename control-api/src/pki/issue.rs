@@ -57,11 +57,6 @@ impl CertificationAuthority {
         self.identity(parameters, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
-    /// Makes a key and a TLS client certificate with this common name.
-    pub fn client_identity(&self, common_name: &str) -> Result<Identity, PkiError> {
-        self.identity(named(common_name, VALIDITY), ExtendedKeyUsagePurpose::ClientAuth)
-    }
-
     /// Certifies a terminal's device key. The subject is the terminal's name, whatever the request says.
     pub fn certify_device(
         &self,
