@@ -1,6 +1,7 @@
 //! The one encoding of structured messages: postcard, decoded strictly.
 
 use alloc::vec::Vec;
+use postcard::ser_flavors::Size;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// The peer's message is malformed, truncated or has trailing bytes.
@@ -15,9 +16,11 @@ impl core::fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
-/// Encodes a message. Infallible: the types here hold nothing that postcard cannot encode.
+/// Encodes a message. Infallible: the types here hold nothing that postcard cannot encode. The bytes never move:
+/// a buffer that grew would leave parts of a secret behind, where the caller cannot erase them.
 pub(crate) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
-    postcard::to_allocvec(message).expect("wire types are encodable")
+    let size = postcard::serialize_with_flavor(message, Size::default()).expect("wire types are encodable");
+    postcard::to_extend(message, Vec::with_capacity(size)).expect("wire types are encodable")
 }
 
 /// Decodes exactly one message; trailing bytes are an error.
@@ -45,3 +48,26 @@ macro_rules! message {
     };
 }
 pub(crate) use message;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{GuestMessage, HostMessage};
+
+    #[test]
+    fn a_message_is_encoded_into_a_buffer_of_its_size() {
+        let message = HostMessage::Start(Some(alloc::vec![7; 1000])).encode();
+        assert_eq!(message.capacity(), message.len());
+        assert!(
+            matches!(HostMessage::decode(&message), Ok(HostMessage::Start(Some(head))) if head.len() == 1000)
+        );
+    }
+
+    #[test]
+    fn trailing_bytes_are_refused() {
+        let mut message = GuestMessage::Panic("why".into()).encode();
+        assert!(GuestMessage::decode(&message).is_ok());
+        message.push(0);
+        assert!(matches!(GuestMessage::decode(&message), Err(DecodeError)));
+    }
+}
