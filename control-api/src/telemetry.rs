@@ -1,6 +1,6 @@
 //! Logs and figures.
 
-use std::sync::OnceLock;
+use std::{io::IsTerminal as _, sync::OnceLock};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -19,10 +19,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// Writes log lines to standard error from now on. `CARDHOST_LOG` filters them as tracing's `EnvFilter` does.
-pub fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("CARDHOST_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+/// Writes log lines of this level and above to standard error from now on. `CARDHOST_LOG`, if set, filters them
+/// instead, as tracing's `EnvFilter` does.
+pub fn log_to_stderr(format: LogFormat, level: &str) {
+    let filter = EnvFilter::try_from_env("CARDHOST_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let colours = std::io::stderr().is_terminal();
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     // A second call, as in tests, leaves the first in place.
     let _ = match format {
         LogFormat::Text => lines.try_init(),

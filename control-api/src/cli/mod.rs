@@ -75,7 +75,7 @@ impl<C: RemoteCommand> Remote<C> {
 /// Runs the command that the process's arguments name.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
-    crate::telemetry::log_to_stderr(cli.log_format);
+    crate::telemetry::log_to_stderr(cli.log_format, cli.command.log_level());
     match cli.command.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -86,6 +86,14 @@ pub fn run() -> ExitCode {
 }
 
 impl Command {
+    /// The daemon's log is its voice; a command that prints its own story only adds what goes wrong.
+    const fn log_level(&self) -> &'static str {
+        match self {
+            Self::Serve(_) => "info",
+            _ => "warn",
+        }
+    }
+
     fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Serve(serve) => serve.run(),
