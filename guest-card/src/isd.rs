@@ -26,7 +26,6 @@ impl Session {
         Err(match command.ins {
             SELECT => Status::NOT_FOUND,
             GET_DATA => Status::REFERENCED_DATA_NOT_FOUND,
-            _ if command.cla & 0x7F != 0 => Status::CLASS_NOT_SUPPORTED,
             _ => Status::INSTRUCTION_NOT_SUPPORTED,
         })
     }

@@ -22,16 +22,37 @@ pub enum Selected {
 }
 
 impl Selected {
-    /// The application was selected, anew or again. Returns the SELECT response data.
+    /// What is selected after a reset of this protocol.
+    pub fn root(protocol: Protocol) -> Self {
+        if is_secure_element(protocol) {
+            Self::Isd(isd::Session::default())
+        } else {
+            Self::Uicc(uicc::Session::default())
+        }
+    }
+
+    /// The same application with a session of its own.
+    pub fn anew(&self) -> Self {
+        match self {
+            Self::Isd(_) => Self::Isd(isd::Session::default()),
+            Self::Piv(_) => Self::Piv(piv::Session::default()),
+            Self::Uicc(_) => Self::Uicc(uicc::Session::default()),
+        }
+    }
+
+    /// Selects the application that a full, partial or empty DF name means on this protocol. Returns the SELECT
+    /// response data.
     ///
     /// # Errors
-    /// A status word for the terminal.
-    pub fn select(&self) -> Result<Vec<u8>, Status> {
-        match self {
-            Self::Isd(_) => Ok(isd::Session::select_response()),
-            Self::Piv(_) => Ok(Piv::select_response()),
-            Self::Uicc(_) => Err(Status::NOT_FOUND),
+    /// `6A82`: there is none; what was selected stays so.
+    pub fn select(&mut self, protocol: Protocol, name: &[u8]) -> Result<Vec<u8>, Status> {
+        let next = resolve(protocol, name).ok_or(Status::NOT_FOUND)?;
+        let response = next.select_response()?;
+        // PIV selected again keeps its security status (SP 800-73-5, part 2, 3.1.1).
+        if !matches!((&*self, &next), (Self::Piv(_), Self::Piv(_))) {
+            *self = next;
         }
+        Ok(response)
     }
 
     /// Executes one whole command: chains reassembled, class bits for chaining and channel cleared.
@@ -49,21 +70,19 @@ impl Selected {
             Self::Uicc(session) => session.execute(command),
         }
     }
-}
 
-/// What is selected after a reset of this protocol.
-pub fn root(protocol: Protocol) -> Selected {
-    if is_secure_element(protocol) {
-        Selected::Isd(isd::Session::default())
-    } else {
-        Selected::Uicc(uicc::Session::default())
+    fn select_response(&self) -> Result<Vec<u8>, Status> {
+        match self {
+            Self::Isd(_) => Ok(isd::Session::select_response()),
+            Self::Piv(_) => Ok(Piv::select_response()),
+            Self::Uicc(_) => Err(Status::NOT_FOUND),
+        }
     }
 }
 
-/// The application that a full, partial or empty DF name selects on this protocol.
-pub fn resolve(protocol: Protocol, name: &[u8]) -> Option<Selected> {
+fn resolve(protocol: Protocol, name: &[u8]) -> Option<Selected> {
     if name.is_empty() {
-        return Some(root(protocol));
+        return Some(Selected::root(protocol));
     }
     if Aid::SHARED_ROOT.matches(name) && is_secure_element(protocol) || Aid::ISD.matches(name) {
         return Some(Selected::Isd(isd::Session::default()));

@@ -9,6 +9,8 @@ pub struct Status(pub u16);
 impl Status {
     /// Normal processing.
     pub const SUCCESS: Self = Self(0x9000);
+    /// Warning: non-volatile memory unchanged, no information given.
+    pub const NO_INFORMATION: Self = Self(0x6200);
     /// Non-volatile memory unchanged: verification failed, no counter given.
     pub const VERIFICATION_FAILED: Self = Self(0x6300);
     /// Non-volatile memory could not be written.

@@ -5,27 +5,37 @@ use alloc::vec::Vec;
 use cardhost_wire::{apdu::CommandApdu, status::Status};
 use zeroize::Zeroizing;
 
-/// Longest data field that a chain may build up.
-const MAX_CHAINED: usize = 16 * 1024;
+use super::class::Class;
+
+/// Longest data field, chained or not.
+const MAX_DATA: usize = 16 * 1024;
 
 /// The data of a chain whose last command is still to come.
 #[derive(Default)]
 pub struct Chain {
-    header: Option<[u8; 4]>,
+    kind: Option<Kind>,
     data: Zeroizing<Vec<u8>>,
 }
 
+/// What all commands of one chain have in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Kind {
+    channel: usize,
+    header: [u8; 4],
+}
+
 impl Chain {
-    /// Adds the command's data. A command of another kind abandons the chain and begins its own.
+    /// Adds the command's data. A command of another kind or channel abandons the chain and begins its own.
     ///
     /// # Errors
     /// `6A84`: too long; the chain is abandoned.
-    pub fn extend(&mut self, bare: u8, command: &CommandApdu<'_>) -> Result<(), Status> {
-        let header = [bare, command.ins, command.p1, command.p2];
-        if self.header != Some(header) {
-            *self = Self { header: Some(header), data: Zeroizing::default() };
+    pub fn extend(&mut self, class: Class, command: &CommandApdu<'_>) -> Result<(), Status> {
+        let header = [class.bare(), command.ins, command.p1, command.p2];
+        let kind = Some(Kind { channel: class.channel(), header });
+        if self.kind != kind {
+            *self = Self { kind, data: Zeroizing::default() };
         }
-        if self.data.len() + command.data.len() > MAX_CHAINED {
+        if self.data.len() + command.data.len() > MAX_DATA {
             *self = Self::default();
             return Err(Status::NOT_ENOUGH_MEMORY);
         }
@@ -37,14 +47,9 @@ impl Chain {
     ///
     /// # Errors
     /// See [`Self::extend`].
-    pub fn finish(&mut self, bare: u8, command: &CommandApdu<'_>) -> Result<Zeroizing<Vec<u8>>, Status> {
-        self.extend(bare, command)?;
+    pub fn finish(&mut self, class: Class, command: &CommandApdu<'_>) -> Result<Zeroizing<Vec<u8>>, Status> {
+        self.extend(class, command)?;
         Ok(core::mem::take(self).data)
-    }
-
-    /// True while a chain is being built up.
-    pub const fn is_open(&self) -> bool {
-        self.header.is_some()
     }
 
     /// Grows by hand, so that no unerased copy of a PIN or key stays behind a reallocation.

@@ -1,8 +1,15 @@
 //! What lies between a stream of APDUs and an application: logical channels, command chaining, GET RESPONSE and Le
 //! (ISO/IEC 7816-4, 5.3, 5.4 and 11). One session per communication protocol.
+//!
+//! ```text
+//! bytes ─▶ CommandApdu ─▶ class ─▶ channel open? ─▶ GET RESPONSE ─▶ next piece of the pending response
+//!                                        └─▶ chain ─▶ MANAGE CHANNEL · SELECT · application ─▶ pending ─▶ by Le
+//! ```
+//!
+//! A protocol has one chain and one pending response, whatever the number of its channels: what a terminal can make
+//! the card hold stays small.
 
 mod chain;
-mod channel;
 mod class;
 mod response;
 
@@ -14,83 +21,129 @@ use cardhost_wire::{
     status::Status,
 };
 
-use crate::services::Context;
-use channel::LogicalChannel;
+use crate::{router::Selected, services::Context};
+use chain::Chain;
 use class::Class;
+use response::Pending;
 
 /// Logical channels per protocol, the basic channel included.
 const CHANNELS: usize = 4;
 const MANAGE_CHANNEL: u8 = 0x70;
+const SELECT: u8 = 0xA4;
+const GET_RESPONSE: u8 = 0xC0;
+/// SELECT by DF name (ISO/IEC 7816-4, table 62).
+const BY_DF_NAME: u8 = 0x04;
 
 /// The state of one communication protocol from its reset on.
 pub struct Session {
     protocol: Protocol,
-    channels: [Option<LogicalChannel>; CHANNELS],
+    channels: [Option<Selected>; CHANNELS],
+    chain: Chain,
+    pending: Pending,
 }
 
 impl Session {
     /// After a reset: only the basic channel is open, with the protocol's root selected.
     pub fn new(protocol: Protocol) -> Self {
-        Self { protocol, channels: [Some(LogicalChannel::new(protocol)), None, None, None] }
+        let channels = [Some(Selected::root(protocol)), None, None, None];
+        Self { protocol, channels, chain: Chain::default(), pending: Pending::default() }
     }
 
     /// Executes one command APDU. Always answers.
     pub fn transmit(&mut self, command: &[u8], context: &mut Context<'_>) -> Vec<u8> {
         let answer = match CommandApdu::parse(command) {
-            Ok(command) => self.execute(&command, context),
+            Ok(command) => self.receive(&command, context),
             Err(_) => Err(Status::WRONG_LENGTH),
         };
         answer.unwrap_or_else(ResponseApdu::from).to_bytes()
     }
 
-    fn execute(
+    fn receive(
         &mut self,
         command: &CommandApdu<'_>,
         context: &mut Context<'_>,
     ) -> Result<ResponseApdu, Status> {
         let class = Class::parse(command.cla)?;
-        if command.ins == MANAGE_CHANNEL && class.is_interindustry() {
-            self.open(class.channel())?;
-            return self.manage_channel(command);
+        self.selected(class.channel())?;
+        if command.ins == GET_RESPONSE {
+            return self.pending.fetch(class.channel(), command);
         }
-        self.open(class.channel())?.transmit(class, command, context)
+        self.pending = Pending::default();
+        if class.is_chaining() {
+            return self.chain.extend(class, command).map(|()| Status::SUCCESS.into());
+        }
+        let data = self.chain.finish(class, command)?;
+        let whole = CommandApdu { cla: class.bare(), data: &data, ..*command };
+        self.pending = Pending::new(class.channel(), self.execute(class, &whole, context)?);
+        Ok(self.pending.next(command.le))
     }
 
-    fn open(&mut self, number: usize) -> Result<&mut LogicalChannel, Status> {
-        self.channels[number].as_mut().ok_or(Status::LOGICAL_CHANNEL_NOT_SUPPORTED)
+    fn execute(
+        &mut self,
+        class: Class,
+        command: &CommandApdu<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<Vec<u8>, Status> {
+        match (command.ins, command.p1) {
+            (MANAGE_CHANNEL, _) if class.is_interindustry() => self.manage_channel(class.channel(), command),
+            (SELECT, BY_DF_NAME) if class.is_interindustry() => self.select(class.channel(), command),
+            _ => self.selected(class.channel())?.execute(command, context),
+        }
     }
 
-    /// MANAGE CHANNEL (ISO/IEC 7816-4, 11.1.2).
-    fn manage_channel(&mut self, command: &CommandApdu<'_>) -> Result<ResponseApdu, Status> {
-        match (command.p1, command.p2) {
-            (0x00, 0) => self.open_any(),
-            (0x00, number @ 1..=3) => self.open_at(number).map(|()| Status::SUCCESS.into()),
-            (0x80, number @ 1..=3) => self.close(number),
+    fn selected(&mut self, channel: usize) -> Result<&mut Selected, Status> {
+        let open = self.channels.get_mut(channel).and_then(Option::as_mut);
+        open.ok_or(Status::LOGICAL_CHANNEL_NOT_SUPPORTED)
+    }
+
+    /// SELECT by DF name (ISO/IEC 7816-4, 11.2.2). Only the first occurrence of a partial name is offered. Its data
+    /// are short enough never to need GET RESPONSE where there is no Le. A failed SELECT changes nothing.
+    fn select(&mut self, channel: usize, command: &CommandApdu<'_>) -> Result<Vec<u8>, Status> {
+        let protocol = self.protocol;
+        let selected = self.selected(channel)?;
+        match command.p2 {
+            0x00 => selected.select(protocol, command.data),
+            0x0C => selected.select(protocol, command.data).map(|_| Vec::new()),
+            0x02 => Err(Status::NOT_FOUND),
             _ => Err(Status::INCORRECT_P1_P2),
         }
     }
 
-    fn open_any(&mut self) -> Result<ResponseApdu, Status> {
-        let free = (1..=3).find(|number| self.channels[usize::from(*number)].is_none());
-        let number = free.ok_or(Status::FUNCTION_NOT_SUPPORTED)?;
-        self.open_at(number)?;
-        Ok(ResponseApdu { data: Vec::from([number]), status: Status::SUCCESS })
-    }
-
-    fn open_at(&mut self, number: u8) -> Result<(), Status> {
-        match &mut self.channels[usize::from(number)] {
-            Some(_) => Err(Status::CONDITIONS_NOT_SATISFIED),
-            free => {
-                *free = Some(LogicalChannel::new(self.protocol));
-                Ok(())
-            }
+    /// MANAGE CHANNEL (ISO/IEC 7816-4, 11.1.2), sent on the channel `from`.
+    fn manage_channel(&mut self, from: usize, command: &CommandApdu<'_>) -> Result<Vec<u8>, Status> {
+        match (command.p1, command.p2) {
+            (0x00, 0) => self.open_any(from),
+            (0x00, number @ 1..=3) => self.open_at(from, number).map(|()| Vec::new()),
+            (0x80, number @ 1..=3) => self.close(number).map(|()| Vec::new()),
+            _ => Err(Status::INCORRECT_P1_P2),
         }
     }
 
-    fn close(&mut self, number: u8) -> Result<ResponseApdu, Status> {
+    fn open_any(&mut self, from: usize) -> Result<Vec<u8>, Status> {
+        let free = (1..=3).find(|number| self.channels[usize::from(*number)].is_none());
+        let number = free.ok_or(Status::FUNCTION_NOT_SUPPORTED)?;
+        self.open_at(from, number)?;
+        Ok(Vec::from([number]))
+    }
+
+    /// From the basic channel the new one begins with the root, from another with the same application.
+    fn open_at(&mut self, from: usize, number: u8) -> Result<(), Status> {
+        if self.channels[usize::from(number)].is_some() {
+            return Err(Status::CONDITIONS_NOT_SATISFIED);
+        }
+        let selected = match from {
+            0 => Selected::root(self.protocol),
+            _ => self.selected(from)?.anew(),
+        };
+        self.channels[usize::from(number)] = Some(selected);
+        Ok(())
+    }
+
+    /// To close what is closed is a warning only (GlobalPlatform Card Specification, 11.7.3).
+    fn close(&mut self, number: u8) -> Result<(), Status> {
         match self.channels[usize::from(number)].take() {
-            Some(_) => Ok(Status::SUCCESS.into()),
-            None => Err(Status::LOGICAL_CHANNEL_NOT_SUPPORTED),
+            Some(_) => Ok(()),
+            None => Err(Status::NO_INFORMATION),
         }
     }
 }

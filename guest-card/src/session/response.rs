@@ -2,7 +2,10 @@
 
 use alloc::vec::Vec;
 
-use cardhost_wire::{apdu::ResponseApdu, status::Status};
+use cardhost_wire::{
+    apdu::{CommandApdu, ResponseApdu},
+    status::Status,
+};
 use zeroize::Zeroizing;
 
 /// What a command without Le may answer at once.
@@ -11,32 +14,44 @@ const WITHOUT_LE: usize = 256;
 /// Response data that the terminal has not fetched yet.
 #[derive(Default)]
 pub struct Pending {
+    channel: usize,
     data: Zeroizing<Vec<u8>>,
     sent: usize,
 }
 
 impl Pending {
-    /// A whole response, nothing of it sent.
-    pub fn new(data: Vec<u8>) -> Self {
-        Self { data: Zeroizing::new(data), sent: 0 }
+    /// A whole response of this channel, nothing of it sent.
+    pub fn new(channel: usize, data: Vec<u8>) -> Self {
+        Self { channel, data: Zeroizing::new(data), sent: 0 }
     }
 
     /// The next piece of at most Le bytes with `9000`, or `61xx` while more waits.
     pub fn next(&mut self, le: Option<u32>) -> ResponseApdu {
         let limit = le.map_or(WITHOUT_LE, |le| le as usize);
-        let end = self.data.len().min(self.sent.saturating_add(limit));
-        let data = self.data[self.sent..end].to_vec();
-        self.sent = end;
+        let (_, rest) = self.data.split_at(self.sent);
+        let data = rest[..rest.len().min(limit)].to_vec();
+        self.sent += data.len();
         ResponseApdu { data, status: self.status() }
     }
 
-    /// True if something waits to be fetched.
-    pub fn is_waiting(&self) -> bool {
-        self.sent < self.data.len()
+    /// GET RESPONSE.
+    ///
+    /// # Errors
+    /// `6985`: nothing waits on this channel; `6A86`.
+    pub fn fetch(&mut self, channel: usize, command: &CommandApdu<'_>) -> Result<ResponseApdu, Status> {
+        match command.p1_p2() {
+            0 if self.remaining() > 0 && self.channel == channel => Ok(self.next(command.le)),
+            0 => Err(Status::CONDITIONS_NOT_SATISFIED),
+            _ => Err(Status::INCORRECT_P1_P2),
+        }
+    }
+
+    fn remaining(&self) -> usize {
+        self.data.len() - self.sent
     }
 
     fn status(&self) -> Status {
-        match self.data.len() - self.sent {
+        match self.remaining() {
             0 => Status::SUCCESS,
             remaining => Status::more_data(remaining),
         }

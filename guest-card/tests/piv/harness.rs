@@ -1,4 +1,5 @@
 //! A card in memory, and a terminal that speaks to it.
+#![allow(dead_code, reason = "each of the test programs that share it uses its own part")]
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use cardhost_wire::{
     apdu::{CommandApdu, ResponseApdu},
     control::{
         Answer, Command, Commit, Credential, Failure, GuestMessage, HostMessage, Launch, SealedRecord,
-        VERSION,
+        Started, VERSION,
     },
     key::KeyReference,
     port::{Port, Protocol},
@@ -39,6 +40,31 @@ pub struct Host {
     hardware: ChaCha20Rng,
 }
 
+impl Host {
+    /// A host that has stored nothing. Its hardware generator repeats itself for the same seed.
+    pub fn new(hardware_seed: u8) -> Self {
+        Self {
+            records: BTreeMap::new(),
+            head: None,
+            commits: 0,
+            willing: usize::MAX,
+            credentials: Vec::new(),
+            hardware: ChaCha20Rng::from_seed([hardware_seed; 32]),
+        }
+    }
+
+    /// The stored records.
+    pub fn records(&self) -> Vec<SealedRecord> {
+        let records = self.records.clone().into_iter();
+        records.map(|(id, sealed)| SealedRecord { id, sealed }).collect()
+    }
+
+    /// The stored head.
+    pub fn head(&self) -> Option<Vec<u8>> {
+        self.head.clone()
+    }
+}
+
 impl Platform for Host {
     fn commit(&mut self, commit: Commit) -> Result<(), NotCommitted> {
         self.willing = self.willing.checked_sub(1).ok_or(NotCommitted)?;
@@ -58,6 +84,7 @@ impl Platform for Host {
 /// A terminal with its card.
 pub struct Terminal {
     card: Card<Host>,
+    started: Option<Started>,
 }
 
 impl Terminal {
@@ -72,35 +99,25 @@ impl Terminal {
     }
 
     fn with(default_keys: bool) -> Self {
-        let hardware = ChaCha20Rng::from_seed([9; 32]);
-        let (records, head) = (BTreeMap::new(), None);
-        let host = Host { records, head, commits: 0, willing: usize::MAX, credentials: Vec::new(), hardware };
-        Self::start(host, default_keys)
+        Self::start(Host::new(9), default_keys)
     }
 
     fn start(host: Host, default_keys: bool) -> Self {
-        let (head, sealed) = (host.head.clone(), host.records.clone());
-        let state = sealed.into_iter().map(|(id, sealed)| SealedRecord { id, sealed }).collect();
-        let mut terminal = Self { card: Card::new(host) };
+        let (head, state) = (host.head(), host.records());
+        let mut terminal = Self { card: Card::new(host), started: None };
         assert!(terminal.tell(HostMessage::Launch(launch(default_keys))).is_none());
         assert!(terminal.tell(HostMessage::State(state)).is_none());
-        let started = terminal.tell(HostMessage::Start(head));
-        assert!(matches!(started, Some(GuestMessage::Started(_))));
+        match terminal.tell(HostMessage::Start(head)) {
+            Some(GuestMessage::Started(started)) => terminal.started = Some(started),
+            other => panic!("{other:?}"),
+        }
         terminal.select();
         terminal
     }
 
     /// The same card after its power was cut.
     pub fn restarted(mut self) -> Self {
-        let empty = Host {
-            records: BTreeMap::new(),
-            head: None,
-            commits: 0,
-            willing: 0,
-            credentials: Vec::new(),
-            hardware: ChaCha20Rng::from_seed([8; 32]),
-        };
-        let mut host = std::mem::replace(self.card.platform_mut(), empty);
+        let mut host = std::mem::replace(self.card.platform_mut(), Host::new(8));
         host.willing = usize::MAX;
         Self::start(host, false)
     }
@@ -108,6 +125,16 @@ impl Terminal {
     /// The host below the card.
     pub fn host(&mut self) -> &mut Host {
         self.card.platform_mut()
+    }
+
+    /// What the card told when it started.
+    pub fn started(&self) -> &Started {
+        self.started.as_ref().unwrap()
+    }
+
+    /// The card itself.
+    pub fn card(&mut self) -> &mut Card<Host> {
+        &mut self.card
     }
 
     fn tell(&mut self, message: HostMessage) -> Option<GuestMessage> {
@@ -128,8 +155,9 @@ impl Terminal {
         self.card.transmit(Port::Apdu(Protocol::ApduGate), command).unwrap()
     }
 
-    /// Selects PIV: all that the session proved is gone.
+    /// Selects the root and then PIV: all that the session proved is gone.
     pub fn select(&mut self) {
+        assert_eq!(self.status(0xA4, 4, 0, &[]), 0x9000);
         assert_eq!(self.status(0xA4, 4, 0, &hex("A000000308")), 0x9000);
     }
 
@@ -200,7 +228,8 @@ impl Terminal {
     }
 }
 
-fn launch(default_keys: bool) -> Launch {
+/// A launch with fixed values.
+pub fn launch(default_keys: bool) -> Launch {
     Launch {
         version: VERSION,
         seed: [1; 32],
