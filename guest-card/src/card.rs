@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! Blank ──Launch──▶ Opening ──Start──▶ Running
-//!   │                  │
-//!   └──anything else───┴──state not acceptable──▶ Refused
+//!   │                  │                  │
+//!   └──anything else───┴──state not ok────┴──a second launch, state or malformed message──▶ Refused
 //! ```
+//!
+//! `Refused` is the end: whatever comes is answered with the same refusal, an APDU with `6985` as before `Running`.
 //!
 //! Nothing that needs randomness or keys exists before `Running`: the generator and the sealing key are made from
 //! the launch, and a template that cards are cloned from is `Blank`.
@@ -12,7 +14,10 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use cardhost_wire::{
-    control::{CardId, Command, GuestMessage, HostMessage, Launch, Refusal, SealedRecord, Started, VERSION},
+    control::{
+        Answer, CardId, Command, Failure, GuestMessage, HostMessage, Launch, Refusal, SealedRecord, Started,
+        VERSION,
+    },
     port::{Port, Protocol},
     status::Status,
 };
@@ -20,16 +25,13 @@ use cardhost_wire::{
 use crate::{
     atr::ATR,
     control,
-    nvm::{Nvm, SealKey},
+    nvm::{Nvm, SealKey, SealedState},
     piv::{self, Piv},
     platform::Platform,
     rng::Generator,
     services::{Context, Services},
     session::Session,
 };
-
-/// Sealed records accepted at start; the store of one card holds fewer.
-const MAX_STATE_RECORDS: usize = 1024;
 
 /// One card over the machine `P`.
 pub struct Card<P> {
@@ -41,7 +43,7 @@ enum State {
     Blank,
     Opening(Box<Opening>),
     Running(Box<Running>),
-    Refused,
+    Refused(Refusal),
 }
 
 /// Launched; the sealed records arrive.
@@ -50,7 +52,21 @@ struct Opening {
     generator: Generator,
     card: CardId,
     default_keys: bool,
-    records: Vec<SealedRecord>,
+    state: SealedState,
+}
+
+impl Opening {
+    fn open(self, head: Option<&[u8]>) -> Result<Running, Refusal> {
+        let Self { key, generator, card, default_keys, state } = self;
+        let nvm = match head {
+            Some(head) => Nvm::open(key, head, state)?,
+            None if state.is_empty() => Nvm::blank(key),
+            None => return Err(Refusal::Inconsistent),
+        };
+        let sessions = Protocol::ALL.map(Session::new);
+        let wants_default_keys = default_keys && head.is_none();
+        Ok(Running { nvm, generator, card, piv: Piv::default(), sessions, wants_default_keys })
+    }
 }
 
 /// In service.
@@ -60,13 +76,41 @@ struct Running {
     card: CardId,
     piv: Piv,
     sessions: [Session; Protocol::ALL.len()],
+    /// Development only: the card gets the well-known secrets at its first use, unless that personalises it. Not
+    /// before: the host takes commits of started cards only.
+    wants_default_keys: bool,
 }
 
 impl Running {
     fn context<'a>(&'a mut self, platform: &'a mut dyn Platform) -> (Context<'a>, &'a mut [Session]) {
-        let Self { nvm, generator, card, piv, sessions } = self;
+        let Self { nvm, generator, card, piv, sessions, .. } = self;
         let services = Services { nvm, generator, platform, card: *card };
         (Context { piv, services }, sessions)
+    }
+
+    fn command(&mut self, command: Command, platform: &mut dyn Platform) -> Result<Answer, Failure> {
+        if !matches!(command, Command::Personalise { .. }) {
+            self.set_default_keys(platform)?;
+        }
+        let (mut context, _) = self.context(platform);
+        control::execute(command, &mut context)
+    }
+
+    fn apdu(&mut self, protocol: Protocol, command: &[u8], platform: &mut dyn Platform) -> Vec<u8> {
+        if self.set_default_keys(platform).is_err() {
+            return Status::MEMORY_FAILURE.to_bytes().to_vec();
+        }
+        let (mut context, sessions) = self.context(platform);
+        sessions[protocol as usize].transmit(command, &mut context)
+    }
+
+    fn set_default_keys(&mut self, platform: &mut dyn Platform) -> Result<(), Failure> {
+        if self.wants_default_keys {
+            let (mut context, _) = self.context(platform);
+            control::personalise_with_default_keys(&mut context)?;
+            self.wants_default_keys = false;
+        }
+        Ok(())
     }
 }
 
@@ -100,78 +144,62 @@ impl<P: Platform> Card<P> {
     }
 
     fn apdu(&mut self, protocol: Protocol, command: &[u8]) -> Vec<u8> {
-        let State::Running(card) = &mut self.state else {
-            return Status::CONDITIONS_NOT_SATISFIED.to_bytes().to_vec();
-        };
-        let (mut context, sessions) = card.context(&mut self.platform);
-        sessions[protocol as usize].transmit(command, &mut context)
-    }
-
-    fn control(&mut self, message: &[u8]) -> Option<GuestMessage> {
-        match HostMessage::decode(message) {
-            Ok(HostMessage::Command(number, command)) => self.command(number, command),
-            Ok(HostMessage::Committed(_) | HostMessage::CommitFailed(_)) => None,
-            Ok(HostMessage::Launch(launch)) => self.launch(&launch),
-            Ok(HostMessage::State(records)) => self.receive(records),
-            Ok(HostMessage::Start(head)) => self.start(head.as_deref()),
-            Err(_) => self.refuse(Refusal::BadLaunch),
+        match &mut self.state {
+            State::Running(card) => card.apdu(protocol, command, &mut self.platform),
+            _ => Status::CONDITIONS_NOT_SATISFIED.to_bytes().to_vec(),
         }
     }
 
-    fn command(&mut self, number: u32, command: Command) -> Option<GuestMessage> {
-        let State::Running(card) = &mut self.state else { return self.refuse(Refusal::BadLaunch) };
-        let (mut context, _) = card.context(&mut self.platform);
-        Some(GuestMessage::Answer(number, control::execute(command, &mut context)))
+    fn control(&mut self, message: &[u8]) -> Option<GuestMessage> {
+        if let State::Refused(refusal) = self.state {
+            return Some(GuestMessage::Refused(refusal));
+        }
+        let outcome = match HostMessage::decode(message) {
+            Ok(HostMessage::Command(number, command)) => self.command(number, command).map(Some),
+            // The verdict on a commit that is over; the platform takes the one on a commit under way.
+            Ok(HostMessage::Committed(_) | HostMessage::CommitFailed(_)) => Ok(None),
+            Ok(HostMessage::Launch(launch)) => self.launch(&launch).map(|()| None),
+            Ok(HostMessage::State(records)) => self.receive(records).map(|()| None),
+            Ok(HostMessage::Start(head)) => {
+                self.start(head.as_deref()).map(|started| Some(GuestMessage::Started(started)))
+            }
+            Err(_) => Err(Refusal::BadLaunch),
+        };
+        outcome.unwrap_or_else(|refusal| {
+            self.state = State::Refused(refusal);
+            Some(GuestMessage::Refused(refusal))
+        })
     }
 
-    fn launch(&mut self, launch: &Launch) -> Option<GuestMessage> {
+    fn command(&mut self, number: u32, command: Command) -> Result<GuestMessage, Refusal> {
+        let State::Running(card) = &mut self.state else { return Err(Refusal::BadLaunch) };
+        Ok(GuestMessage::Answer(number, card.command(command, &mut self.platform)))
+    }
+
+    fn launch(&mut self, launch: &Launch) -> Result<(), Refusal> {
         if launch.version != VERSION || !matches!(self.state, State::Blank) {
-            return self.refuse(Refusal::BadLaunch);
+            return Err(Refusal::BadLaunch);
         }
         self.state = State::Opening(Box::new(Opening {
             key: SealKey::from_launch(launch),
             generator: Generator::new(launch, &mut self.platform),
             card: launch.card,
             default_keys: launch.default_keys,
-            records: Vec::new(),
+            state: SealedState::default(),
         }));
-        None
+        Ok(())
     }
 
-    fn receive(&mut self, records: Vec<SealedRecord>) -> Option<GuestMessage> {
-        match &mut self.state {
-            State::Opening(opening) if opening.records.len() + records.len() <= MAX_STATE_RECORDS => {
-                opening.records.extend(records);
-                None
-            }
-            _ => self.refuse(Refusal::BadLaunch),
-        }
+    fn receive(&mut self, records: Vec<SealedRecord>) -> Result<(), Refusal> {
+        let State::Opening(opening) = &mut self.state else { return Err(Refusal::BadLaunch) };
+        opening.state.extend(records)
     }
 
-    fn start(&mut self, head: Option<&[u8]>) -> Option<GuestMessage> {
-        let State::Opening(opening) = core::mem::replace(&mut self.state, State::Refused) else {
-            return self.refuse(Refusal::BadLaunch);
-        };
-        match self.open(*opening, head) {
-            Ok(running) => Some(GuestMessage::Started(self.run(running))),
-            Err(refusal) => self.refuse(refusal),
+    fn start(&mut self, head: Option<&[u8]>) -> Result<Started, Refusal> {
+        match core::mem::replace(&mut self.state, State::Refused(Refusal::BadLaunch)) {
+            State::Opening(opening) => opening.open(head).map(|running| self.run(running)),
+            _ => Err(Refusal::BadLaunch),
         }
-    }
-
-    fn open(&mut self, opening: Opening, head: Option<&[u8]>) -> Result<Running, Refusal> {
-        let Opening { key, generator, card, default_keys, records } = opening;
-        let nvm = match head {
-            Some(head) => Nvm::open(key, head, &records)?,
-            None if records.is_empty() => Nvm::blank(key),
-            None => return Err(Refusal::Inconsistent),
-        };
-        let mut running =
-            Running { nvm, generator, card, piv: Piv::default(), sessions: Protocol::ALL.map(Session::new) };
-        if head.is_none() && default_keys {
-            let (mut context, _) = running.context(&mut self.platform);
-            control::personalise_with_default_keys(&mut context).map_err(|_| Refusal::Inconsistent)?;
-        }
-        Ok(running)
     }
 
     fn run(&mut self, running: Running) -> Started {
@@ -182,10 +210,5 @@ impl<P: Platform> Card<P> {
         };
         self.state = State::Running(Box::new(running));
         started
-    }
-
-    fn refuse(&mut self, refusal: Refusal) -> Option<GuestMessage> {
-        self.state = State::Refused;
-        Some(GuestMessage::Refused(refusal))
     }
 }

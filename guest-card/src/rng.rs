@@ -105,3 +105,60 @@ impl TryRng for Rng<'_> {
 }
 
 impl TryCryptoRng for Rng<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use cardhost_wire::control::Commit;
+
+    use super::*;
+    use crate::{
+        platform::NotCommitted,
+        testing::{Host, launch},
+    };
+
+    /// A processor without RDRAND.
+    struct Bare;
+
+    impl Platform for Bare {
+        fn commit(&mut self, _: Commit) -> Result<(), NotCommitted> {
+            Err(NotCommitted)
+        }
+
+        fn hardware_random(&mut self) -> Option<u64> {
+            None
+        }
+    }
+
+    fn draws(launch: &Launch, platform: &mut dyn Platform, count: usize) -> Vec<u64> {
+        let mut generator = Generator::new(launch, platform);
+        (0..count).map(|_| generator.with(platform).next_u64()).collect()
+    }
+
+    #[test]
+    fn seed_card_and_hardware_each_change_every_draw() {
+        let mut other_seed = launch();
+        other_seed.seed[31] ^= 1;
+        let mut other_card = launch();
+        other_card.card[0] ^= 1;
+        let first = draws(&launch(), &mut Bare, 8);
+        assert_eq!(first, draws(&launch(), &mut Bare, 8));
+        for other in [
+            draws(&other_seed, &mut Bare, 8),
+            draws(&other_card, &mut Bare, 8),
+            draws(&launch(), &mut Host::default(), 8),
+        ] {
+            assert!(first.iter().zip(other).all(|(first, other)| *first != other));
+        }
+    }
+
+    #[test]
+    fn draws_before_and_after_the_generator_is_keyed_anew_differ() {
+        let drawn = draws(&launch(), &mut Bare, 3 * RESEED_INTERVAL as usize);
+        let mut distinct = drawn.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), drawn.len());
+    }
+}

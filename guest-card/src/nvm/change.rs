@@ -42,8 +42,12 @@ impl Change {
         self.records.keys().copied()
     }
 
-    pub(super) fn puts(&self) -> impl Iterator<Item = (&RecordId, &[u8])> + '_ {
-        self.records.iter().filter_map(|(id, bytes)| Some((id, bytes.as_deref()?.as_slice())))
+    pub(super) fn names(&self, id: RecordId) -> bool {
+        self.records.contains_key(&id)
+    }
+
+    pub(super) fn puts(&self) -> impl Iterator<Item = &[u8]> + Clone + '_ {
+        self.records.values().flatten().map(|bytes| bytes.as_slice())
     }
 
     pub(super) fn into_puts(self) -> impl Iterator<Item = (RecordId, Zeroizing<Vec<u8>>)> {

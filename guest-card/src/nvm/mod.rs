@@ -13,6 +13,7 @@ mod change;
 mod head;
 mod record;
 mod seal;
+mod sealed;
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -27,11 +28,15 @@ pub use change::Change;
 use head::Head;
 pub use record::{Partition, RecordName};
 pub use seal::{Binding, SealKey, TAG};
+pub use sealed::SealedState;
 
 /// Most records that one card holds.
 const MAX_RECORDS: usize = 256;
-/// Longest record, bytes.
-pub const MAX_RECORD: usize = 12 * 1024;
+/// Longest record, bytes: PIV's longest object is the facial image with 12,704.
+pub const MAX_RECORD: usize = 13 * 1024;
+/// Most bytes that all records of a card hold together. Well below what the guest's heap and the host's store take,
+/// so that a full card answers `6A84` and goes on.
+pub const MAX_BYTES: usize = 256 * 1024;
 
 type Records = BTreeMap<RecordId, Zeroizing<Vec<u8>>>;
 
@@ -52,22 +57,18 @@ impl Nvm {
     ///
     /// # Errors
     /// The [`Refusal`] that the host is to be told.
-    pub fn open(key: SealKey, head: &[u8], sealed: &[SealedRecord]) -> Result<Self, Refusal> {
+    pub fn open(key: SealKey, head: &[u8], sealed: SealedState) -> Result<Self, Refusal> {
         let head = Head::open(&key, head)?;
-        if sealed.len() != head.len() {
-            return Err(Refusal::Inconsistent);
-        }
         let mut records = Records::new();
         for record in sealed {
-            head.verify(record)?;
-            records.insert(record.id, key.open(Some(record.id), &record.sealed)?);
+            head.verify(&record)?;
+            let plain = key.open(Some(record.id), &record.sealed)?;
+            if records.insert(record.id, plain).is_some() {
+                return Err(Refusal::Inconsistent);
+            }
         }
-        // Every record is one of the head's and there are as many: equal counts mean equal sets only without doubles.
-        if records.len() == sealed.len() {
-            Ok(Self { key, head, records })
-        } else {
-            Err(Refusal::Inconsistent)
-        }
+        // Each is one of the head's and none came twice: as many as the head names are exactly those.
+        if records.len() == head.len() { Ok(Self { key, head, records }) } else { Err(Refusal::Inconsistent) }
     }
 
     /// The record's bytes, if it exists.
@@ -97,9 +98,12 @@ impl Nvm {
     }
 
     fn check_room(&self, change: &Change) -> Result<(), Status> {
-        let too_long = change.puts().any(|(_, bytes)| bytes.len() > MAX_RECORD);
-        let new = change.puts().filter(|(id, _)| !self.records.contains_key(id)).count();
-        if too_long || self.records.len() + new > MAX_RECORDS {
+        let kept = self.records.iter().filter(|(id, _)| !change.names(**id)).map(|(_, bytes)| bytes.len());
+        let put = change.puts().map(<[u8]>::len);
+        let too_long = put.clone().any(|length| length > MAX_RECORD);
+        let (records, bytes) =
+            kept.chain(put).fold((0, 0), |(records, bytes), length| (records + 1, bytes + length));
+        if too_long || records > MAX_RECORDS || bytes > MAX_BYTES {
             Err(Status::NOT_ENOUGH_MEMORY)
         } else {
             Ok(())

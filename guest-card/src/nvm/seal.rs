@@ -26,6 +26,8 @@ const VERSION: u8 = 1;
 const NONCE: usize = 12;
 /// Bytes of the authentication tag at the end of a sealed record.
 pub const TAG: usize = 16;
+/// By how much a sealed record is longer than its plaintext.
+pub(super) const OVERHEAD: usize = 1 + NONCE + TAG;
 
 /// What a sealed state is bound to.
 #[derive(Clone, Copy, Debug)]

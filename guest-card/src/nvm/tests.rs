@@ -28,7 +28,13 @@ fn commit(nvm: &mut Nvm, host: &mut Host, change: Change) -> Result<(), Status> 
 }
 
 fn reopened(host: &Host) -> Result<Nvm, Refusal> {
-    Nvm::open(key(), host.head.as_deref().unwrap(), &host.records())
+    open(host.head.as_deref().unwrap(), &host.records())
+}
+
+fn open(head: &[u8], records: &[SealedRecord]) -> Result<Nvm, Refusal> {
+    let mut state = SealedState::default();
+    state.extend(records.to_vec())?;
+    Nvm::open(key(), head, state)
 }
 
 fn filled() -> (Nvm, Host) {
@@ -52,7 +58,7 @@ fn an_old_record_is_refused() {
 fn a_missing_record_is_refused() {
     let (_, host) = filled();
     let records = host.records();
-    let opened = Nvm::open(key(), host.head.as_deref().unwrap(), &records[1..]);
+    let opened = open(host.head.as_deref().unwrap(), &records[1..]);
     assert_eq!(opened.err(), Some(Refusal::Inconsistent));
 }
 
@@ -61,7 +67,7 @@ fn a_doubled_record_is_refused() {
     let (_, host) = filled();
     let mut records = host.records();
     records[0] = records[1].clone();
-    let opened = Nvm::open(key(), host.head.as_deref().unwrap(), &records);
+    let opened = open(host.head.as_deref().unwrap(), &records);
     assert_eq!(opened.err(), Some(Refusal::Inconsistent));
 }
 
@@ -70,7 +76,8 @@ fn another_cards_state_is_refused() {
     let (_, host) = filled();
     let mut other = launch();
     other.card[0] ^= 1;
-    let opened = Nvm::open(SealKey::from_launch(&other), host.head.as_deref().unwrap(), &host.records());
+    let (key, state) = (SealKey::from_launch(&other), SealedState::default());
+    let opened = Nvm::open(key, host.head.as_deref().unwrap(), state);
     assert_eq!(opened.err(), Some(Refusal::NotAuthentic));
 }
 
@@ -81,7 +88,7 @@ fn every_flipped_bit_is_refused() {
     for bit in 0..head.len() * 8 {
         let mut bad = head.clone();
         bad[bit / 8] ^= 1 << (bit % 8);
-        assert!(Nvm::open(key(), &bad, &records).is_err());
+        assert!(open(&bad, &records).is_err());
     }
 }
 
@@ -93,6 +100,10 @@ fn a_card_has_bounded_room() {
     assert_eq!(refused, Err(Status::NOT_ENOUGH_MEMORY));
     let many = (0..=MAX_RECORDS as u16).fold(Change::new(), |change, n| change.put(name(n), vec![1]));
     assert_eq!(commit(&mut nvm, &mut host, many), Err(Status::NOT_ENOUGH_MEMORY));
+    let longest = |n| vec![n as u8; MAX_RECORD];
+    let large = (0..=(MAX_BYTES / MAX_RECORD) as u16)
+        .fold(Change::new(), |change, n| change.put(name(n), longest(n)));
+    assert_eq!(commit(&mut nvm, &mut host, large), Err(Status::NOT_ENOUGH_MEMORY));
     assert_eq!(nvm.read(name(1)), Some(&[1; 20][..]));
 }
 
@@ -101,7 +112,7 @@ fn a_card_has_bounded_room() {
 fn the_frozen_state_of_version_1_opens() {
     let fixture = include_bytes!("../../fixtures/state-v1.bin");
     let commit: Commit = postcard::from_bytes(fixture).unwrap();
-    let nvm = Nvm::open(key(), &commit.head, &commit.put).unwrap();
+    let nvm = open(&commit.head, &commit.put).unwrap();
     assert_eq!(nvm.epoch(), 1);
     assert_eq!(nvm.read(name(1)), Some(&b"one"[..]));
     assert_eq!(nvm.read(Partition::CARD.record(2)), Some(&b"two"[..]));
@@ -161,6 +172,6 @@ fn a_record_of_an_unknown_format_is_named_so() {
     let (_, host) = filled();
     let mut records: Vec<SealedRecord> = host.records();
     records[0].sealed[0] = 2;
-    let opened = Nvm::open(key(), host.head.as_deref().unwrap(), &records);
+    let opened = open(host.head.as_deref().unwrap(), &records);
     assert_eq!(opened.err(), Some(Refusal::UnknownFormat));
 }
