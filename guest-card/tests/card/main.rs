@@ -1,0 +1,10 @@
+//! The card OS below its applications, through the card's only entry, `Card::transmit`.
+
+mod chaining;
+mod channels;
+mod control;
+#[path = "../piv/harness.rs"]
+mod harness;
+mod life;
+mod select;
+mod sequences;
