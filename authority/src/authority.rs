@@ -273,8 +273,9 @@ impl Request {
         }
         let mut parameters = requested.params;
         parameters.is_ca = IsCa::ExplicitNoCa;
-        parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        parameters.key_usages = usages(&information.subject_pki);
+        parameters.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::EmailProtection];
         parameters.use_authority_key_identifier_extension = true;
         Ok(Self {
             subject: information.subject.to_string(),
@@ -291,6 +292,14 @@ fn is_supported(key: &x509_parser::x509::SubjectPublicKeyInfo<'_>) -> bool {
         Ok(PublicKey::EC(point)) => matches!(point.key_size(), 256 | 384),
         _ => false,
     }
+}
+
+/// A card's key may also serve key establishment (RFC 5480, 3; RFC 3279, 2.3.1): clients offer it only if its
+/// certificate says so.
+fn usages(key: &x509_parser::x509::SubjectPublicKeyInfo<'_>) -> Vec<KeyUsagePurpose> {
+    let is_rsa = matches!(key.parsed(), Ok(x509_parser::public_key::PublicKey::RSA(_)));
+    let establishment = if is_rsa { KeyUsagePurpose::KeyEncipherment } else { KeyUsagePurpose::KeyAgreement };
+    vec![KeyUsagePurpose::DigitalSignature, establishment]
 }
 
 fn entry(issued: &Issued) -> Option<RevokedCertParams> {

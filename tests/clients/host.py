@@ -128,7 +128,8 @@ class Desk(contextlib.ExitStack):
         return os.path.exists(f"/proc/{self.pcscd.process.pid}/root/run/pcscd/pcscd.comm")
 
     def _start_bridge(self):
-        argv = [*self._terminal(), "--json", "bridge", "--vpcd", f"127.0.0.1:{self.port}"]
+        # One reader: a second one would show PIV again, and clients that search all readers would find two keys.
+        argv = [*self._terminal(), "--json", "bridge", "--protocol", "apdu-gate", "--vpcd", f"127.0.0.1:{self.port}"]
         self.bridge = self.enter_context(Service(f"bridge-{self.name}", argv, self.host.directory))
 
     def _terminal(self):
