@@ -1,1 +1,55 @@
+//! Harness of the end-to-end tests: real programs, real microVMs, only the public surface.
+//!
+//! ```text
+//! test ─▶ Daemon (`cardhost serve`) ─▶ launcher ─▶ one process for each card
+//!   ├──▶ Client    REST
+//!   ├──▶ Terminal  a user's terminal with its device certificate; opens Channels
+//!   └──▶ Authority (`cardhost-authority serve`), with a Front before it that loses requests and answers
+//! ```
+//!
+//! Programs are killed when their handle is dropped. Waits end at [`PATIENCE`] with a panic that says for what.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
+pub mod authority;
+pub mod channel;
+pub mod client;
+pub mod daemon;
+pub mod front;
+pub mod piv;
+pub mod process;
+pub mod terminal;
+
+use std::{fs::OpenOptions, future::Future, io::Write as _, time::Duration};
+
+/// Longest wait for anything: it bounds a failing test on a busy machine and decides nothing else.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// True if cards can run here; otherwise says loudly, past the capture of test output, that this test does not run.
+pub fn cards_can_run(test: &str) -> bool {
+    match OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+        Ok(_) => true,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "\n### DID NOT RUN: {test}: /dev/kvm: {error} ###");
+            false
+        }
+    }
+}
+
+/// Leaves the test if cards cannot run here.
+#[macro_export]
+macro_rules! needs_kvm {
+    () => {
+        if !$crate::cards_can_run(module_path!()) {
+            return;
+        }
+    };
+}
+
+/// Waits for a future, at most [`PATIENCE`].
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited in vain: {what}"),
+    }
+}

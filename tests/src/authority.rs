@@ -1,0 +1,90 @@
+//! The reference authority as a program of its own.
+
+use std::{collections::BTreeSet, ffi::OsString, path::Path};
+
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    front::Front,
+    process::{Server, command},
+};
+
+/// A running `cardhost-authority serve`.
+pub struct Authority {
+    /// Its process.
+    pub server: Server,
+    directory: TempDir,
+}
+
+impl Authority {
+    /// An authority with fresh keys.
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let server = serve(directory.path(), "127.0.0.1:0").await;
+        Self { server, directory }
+    }
+
+    /// Starts it again on the same data folder and address. The old process must have ended.
+    pub async fn restart(&mut self) {
+        let address = self.server.url.strip_prefix("https://").expect("an https URL").to_owned();
+        self.server = serve(self.directory.path(), &address).await;
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Options with which a daemon reaches it through a front.
+    pub fn options(&self, front: &Front) -> Vec<OsString> {
+        let file = |name: &str| self.data().join(name).into_os_string();
+        let ca = front.trusted().as_os_str().to_owned();
+        vec![
+            "--authority".into(),
+            front.url().into(),
+            "--authority-ca".into(),
+            ca,
+            "--authority-cert".into(),
+            file("host.pem"),
+            "--authority-key".into(),
+            file("host.key"),
+        ]
+    }
+
+    /// Serial numbers of the certificates that were issued and not revoked.
+    pub fn valid(&self) -> BTreeSet<String> {
+        self.serials("SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL")
+    }
+
+    /// Serial numbers of all certificates that were issued.
+    pub fn issued(&self) -> BTreeSet<String> {
+        self.serials("SELECT hex(serial) FROM certificates")
+    }
+
+    fn serials(&self, query: &str) -> BTreeSet<String> {
+        let path = self.data().join("authority.sqlite");
+        let database =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("its store");
+        let mut statement = database.prepare(query).expect("its schema");
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("serial numbers");
+        rows.map(|serial| canonical(&serial.expect("text"))).collect()
+    }
+}
+
+/// Serial numbers of certificates as the daemon lists them.
+pub fn listed(certificates: &[Value]) -> BTreeSet<String> {
+    certificates.iter().map(|entry| canonical(entry["serial"].as_str().expect("a serial number"))).collect()
+}
+
+fn canonical(serial: &str) -> String {
+    serial.to_uppercase().trim_start_matches('0').into()
+}
+
+async fn serve(data: &Path, listen: &str) -> Server {
+    let mut serve = command("cardhost-authority", ["serve", "--listen", listen, "--data"]);
+    serve.arg(data);
+    let started = Server::start(serve, &data.join("test.log")).await;
+    started.unwrap_or_else(|log| panic!("the authority does not start: {log}"))
+}

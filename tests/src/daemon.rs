@@ -1,0 +1,114 @@
+//! The daemon under test, in a temporary data directory.
+
+use std::{ffi::OsString, path::Path};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    client::{Client, Device},
+    process::{Server, command},
+    terminal::Terminal,
+};
+
+/// Password of every user that tests make.
+pub const PASSWORD: &str = "a good password";
+
+/// A running `cardhost serve`.
+pub struct Daemon {
+    /// Its process.
+    pub server: Server,
+    directory: TempDir,
+    options: Vec<OsString>,
+    administrator: Value,
+}
+
+impl Daemon {
+    /// A daemon with its embedded authority.
+    pub async fn start() -> Self {
+        Self::start_with(Vec::new()).await
+    }
+
+    /// A daemon with further options of `cardhost serve`.
+    pub async fn start_with(options: Vec<OsString>) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let server = serve(directory.path(), "127.0.0.1:0", &options).await;
+        let file = std::fs::read_to_string(directory.path().join("admin.json")).expect("admin.json");
+        let administrator = serde_json::from_str(&file).expect("admin.json is JSON");
+        Self { server, directory, options, administrator }
+    }
+
+    /// `kill -9`, and a start on the same data directory and address.
+    pub async fn kill_and_restart(&mut self) {
+        self.server.kill().await;
+        self.restart().await;
+    }
+
+    /// A start on the same data directory and address. The old process must have ended.
+    pub async fn restart(&mut self) {
+        let address = self.address();
+        self.server = serve(self.directory.path(), &address, &self.options).await;
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Address and port.
+    pub fn address(&self) -> String {
+        self.server.url.strip_prefix("https://").expect("an https URL").into()
+    }
+
+    /// The certificate to trust, PEM.
+    pub fn ca_pem(&self) -> &str {
+        self.administrator["ca_pem"].as_str().expect("ca_pem")
+    }
+
+    /// A client that is not logged in.
+    pub fn anonymous(&self, device: Option<&Device>) -> Client {
+        Client::new(&self.server.url, self.ca_pem(), device)
+    }
+
+    /// The administrator, logged in.
+    pub async fn administrator(&self) -> Client {
+        let text = |member: &str| self.administrator[member].as_str().expect("admin.json").to_owned();
+        self.anonymous(None).log_in(&text("user"), &text("password")).await.expect("the administrator")
+    }
+
+    /// Makes a terminal and its user, enrols a device and logs in with it.
+    pub async fn terminal(&self, terminal: &str, owner: &str) -> Terminal {
+        let administrator = self.administrator().await;
+        let user = json!({ "password": PASSWORD, "role": "user" });
+        administrator.put(&format!("/v1/users/{owner}"), user).await.expect("a user");
+        let setting = json!({ "owner": owner });
+        administrator.put(&format!("/v1/terminals/{terminal}"), setting).await.expect("a terminal");
+        Terminal::enrol(self, terminal, owner).await
+    }
+
+    /// A terminal's card as the administrator sees it.
+    pub async fn card(&self, terminal: &str) -> Value {
+        let path = format!("/v1/cards/{terminal}");
+        self.administrator().await.get(&path).await.expect("the card's status")
+    }
+
+    /// The process of a terminal's card, which must be live.
+    pub async fn card_pid(&self, terminal: &str) -> u32 {
+        let card = self.card(terminal).await;
+        card["pid"].as_u64().unwrap_or_else(|| panic!("not live: {card}")) as u32
+    }
+}
+
+async fn serve(data: &Path, listen: &str, options: &[OsString]) -> Server {
+    let mut serve = command("cardhost", ["serve", "--listen", listen, "--data"]);
+    serve.arg(data).args(options);
+    let started = Server::start(serve, &data.with_extension("log")).await;
+    started.unwrap_or_else(|log| panic!("the daemon does not start: {log}"))
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Beside the temporary directory, which removes only itself.
+        let _ = std::fs::remove_file(self.directory.path().with_extension("log"));
+    }
+}

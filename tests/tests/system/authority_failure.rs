@@ -1,0 +1,128 @@
+//! Requests and answers that get lost between daemon and authority: afterwards both sides agree.
+
+use std::time::Duration;
+
+use cardhost_tests::{
+    authority::{Authority, listed},
+    client::{Refusal, refusal},
+    daemon::Daemon,
+    front::{Fault, Front},
+    needs_kvm, soon,
+    terminal::{PIN, Terminal},
+};
+use serde_json::Value;
+
+const ENROLMENT: &str = "/simpleenroll";
+const REVOCATION: &str = "/v1/revocations";
+
+struct Scene {
+    authority: Authority,
+    front: Front,
+    daemon: Daemon,
+    terminal: Terminal,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let authority = Authority::start().await;
+        let front = Front::start(&authority).await;
+        let daemon = Daemon::start_with(authority.options(&front)).await;
+        let terminal = daemon.terminal("till-1", "alice").await;
+        Self { authority, front, daemon, terminal }
+    }
+
+    /// Waits until exactly the certificates that the daemon lists are valid at the authority.
+    async fn agreed(&self) {
+        // Nothing tells a client of the reconciliation's end: both sides are asked until they agree.
+        let mut pause = tokio::time::interval(Duration::from_millis(100));
+        soon("daemon and authority agree", async {
+            while listed(&self.terminal.certificates().await) != self.authority.valid() {
+                pause.tick().await;
+            }
+        })
+        .await;
+    }
+
+    async fn works(&self, certificate: &Value) {
+        let answer = self.terminal.authenticate(certificate, Some(PIN)).await.unwrap();
+        assert_eq!(answer["result"], "success");
+    }
+}
+
+#[tokio::test]
+async fn an_enrolment_that_fails_leaves_no_card_and_no_valid_certificate() {
+    needs_kvm!();
+    let scene = Scene::set().await;
+    for (fault, expected) in [
+        (Fault::Refuse, refusal(409, "authority-refused")),
+        (Fault::LoseRequest, refusal(503, "authority-unreachable")),
+        (Fault::LoseAnswer, refusal(503, "authority-unreachable")),
+    ] {
+        scene.front.break_at(ENROLMENT, fault);
+        assert_eq!(scene.terminal.first("9A").await, Err(expected), "{fault:?}");
+        scene.front.mend();
+        scene.agreed().await;
+        assert_eq!(scene.daemon.card("till-1").await["state"], "absent", "{fault:?}");
+    }
+    let certificate = scene.terminal.first("9A").await.unwrap();
+    assert_eq!(certificate["card_created"], true);
+    scene.works(&certificate).await;
+}
+
+#[tokio::test]
+async fn a_revocation_that_fails_keeps_the_certificate_until_it_is_known_to_be_revoked() {
+    needs_kvm!();
+    for fault in [Fault::Refuse, Fault::LoseRequest, Fault::LoseAnswer] {
+        let scene = Scene::set().await;
+        let certificate = scene.terminal.first("9A").await.unwrap();
+        scene.front.break_at(REVOCATION, fault);
+        let refused: Result<Value, Refusal> = scene.terminal.delete(&certificate).await;
+        assert!(refused.is_err(), "{fault:?}: {refused:?}");
+        scene.front.mend();
+        if !scene.terminal.certificates().await.is_empty() {
+            // Not carried forward by itself: the caller asks again.
+            let _ = scene.terminal.delete(&certificate).await;
+        }
+        scene.agreed().await;
+        assert!(scene.authority.valid().is_empty(), "{fault:?}");
+        assert_eq!(scene.daemon.card("till-1").await["state"], "absent", "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_killed_while_an_answer_is_lost_agrees_with_the_authority_after_its_start() {
+    needs_kvm!();
+    let mut scene = Scene::set().await;
+    scene.front.break_at(ENROLMENT, Fault::LoseAnswer);
+    assert!(scene.terminal.first("9A").await.is_err());
+    assert_eq!(scene.authority.issued().len(), 1);
+    scene.daemon.server.kill().await;
+    scene.front.mend();
+    scene.daemon.restart().await;
+    scene.agreed().await;
+    assert!(scene.authority.valid().is_empty());
+
+    let certificate = scene.terminal.first("9A").await.unwrap();
+    scene.front.break_at(REVOCATION, Fault::LoseAnswer);
+    assert!(scene.terminal.delete(&certificate).await.is_err());
+    scene.daemon.server.kill().await;
+    scene.front.mend();
+    scene.daemon.restart().await;
+    scene.agreed().await;
+    assert!(scene.authority.valid().is_empty());
+}
+
+#[tokio::test]
+async fn an_authority_that_was_away_is_used_again() {
+    needs_kvm!();
+    let mut scene = Scene::set().await;
+    let certificate = scene.terminal.first("9A").await.unwrap();
+    scene.authority.server.kill().await;
+    assert!(scene.terminal.create("9C").await.is_err());
+    scene.authority.restart().await;
+    scene.agreed().await;
+    scene.works(&certificate).await;
+    scene.terminal.create("9C").await.unwrap();
+    scene.agreed().await;
+    assert_eq!(scene.authority.valid().len(), 2);
+}

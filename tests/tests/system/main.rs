@@ -1,0 +1,7 @@
+//! The system from end to end: daemon, launcher, cards in microVMs, authority; through the public surface only.
+
+mod authority_failure;
+mod bad_input;
+mod channel;
+mod durability;
+mod life_cycle;
