@@ -12,6 +12,7 @@
 //! | [`heap`] | allocator that erases what is freed |
 //! | [`fault`] | panic: last words on the control stream, then the end |
 //! | [`single`] | statics of a program that has one thread |
+//! | [`registers`] | the device's registers |
 //! | [`queue`] | packets through the two virtqueues |
 //! | [`packet`] | the vsock packet header |
 //! | [`connection`] | one stream: credit, messages |
@@ -34,6 +35,8 @@ pub mod memory;
 pub mod packet;
 #[cfg(not(test))]
 pub mod queue;
+#[cfg(not(test))]
+pub mod registers;
 pub mod single;
 #[cfg(not(test))]
 pub mod streams;

@@ -9,18 +9,16 @@ use core::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use cardhost_wire::boot::{MAX_PACKET, MMIO_SIZE, QUEUE_SIZE, RX_QUEUE, TX_QUEUE};
+use cardhost_wire::boot::{MAX_PACKET, QUEUE_SIZE, RX_QUEUE, TX_QUEUE};
 use virtio_drivers::{
     BufferDirection, Hal, PAGE_SIZE, PhysAddr,
     queue::VirtQueue,
-    transport::{
-        DeviceStatus, DeviceType, Transport,
-        mmio::{MmioTransport, VirtIOHeader},
-    },
+    transport::{DeviceStatus, Transport},
 };
 
 use crate::{
     packet::{HEADER, Header},
+    registers::Registers,
     single::{Once, Single},
 };
 
@@ -55,36 +53,27 @@ pub struct Receiver {
 
 /// The transmit side, and the device's registers.
 pub struct Transmitter {
-    transport: MmioTransport<'static>,
+    registers: Registers,
     queue: Queue,
     buffers: &'static mut Buffers,
     /// The token and length of each buffer that the device has.
     sent: [Option<(u16, usize)>; BUFFERS],
 }
 
-/// Initialises the device (VIRTIO 1.3, 3.1.1). To be called once; a host that offers something else is refused by
-/// a panic.
+/// Initialises the device (VIRTIO 1.3, 3.1.1), which is fresh from reset. To be called once; a host that offers
+/// another interface is refused by a panic.
 pub fn set_up(mmio_base: u64) -> (Receiver, Transmitter) {
-    let mut transport = registers(mmio_base);
-    assert_eq!(transport.device_type(), DeviceType::Socket);
+    let mut registers = Registers::at(mmio_base);
     let so_far = DeviceStatus::ACKNOWLEDGE | DeviceStatus::DRIVER;
-    transport.set_status(DeviceStatus::empty());
-    transport.set_status(so_far);
-    assert_ne!(transport.read_device_features() & VIRTIO_F_VERSION_1, 0);
-    transport.write_driver_features(VIRTIO_F_VERSION_1);
-    transport.set_status(so_far | DeviceStatus::FEATURES_OK);
-    let rx = Queue::new(&mut transport, RX_QUEUE, false, false).expect("the device has a receive queue");
-    let tx = Queue::new(&mut transport, TX_QUEUE, false, false).expect("the device has a transmit queue");
+    registers.set_status(so_far);
+    assert_ne!(registers.read_device_features() & VIRTIO_F_VERSION_1, 0);
+    registers.write_driver_features(VIRTIO_F_VERSION_1);
+    registers.set_status(so_far | DeviceStatus::FEATURES_OK);
+    let rx = Queue::new(&mut registers, RX_QUEUE, false, false).expect("the device has a receive queue");
+    let tx = Queue::new(&mut registers, TX_QUEUE, false, false).expect("the device has a transmit queue");
     let receiver = Receiver::new(rx);
-    transport.finish_init();
-    (receiver, Transmitter::new(transport, tx))
-}
-
-fn registers(mmio_base: u64) -> MmioTransport<'static> {
-    let header = ptr::with_exposed_provenance_mut::<VirtIOHeader>(mmio_base as usize);
-    let header = NonNull::new(header).expect("the device is not at 0");
-    // SAFETY: the host maps the device's registers here for the guest's whole life (wire::boot); called once.
-    unsafe { MmioTransport::new(header, MMIO_SIZE as usize) }.expect("a virtio-mmio device")
+    registers.finish_init();
+    (receiver, Transmitter::new(registers, tx))
 }
 
 impl Receiver {
@@ -123,9 +112,9 @@ impl Receiver {
 }
 
 impl Transmitter {
-    fn new(transport: MmioTransport<'static>, queue: Queue) -> Self {
+    fn new(registers: Registers, queue: Queue) -> Self {
         let buffers = TX_BUFFERS.claim().expect("one transmitter");
-        Self { transport, queue, buffers, sent: [None; BUFFERS] }
+        Self { registers, queue, buffers, sent: [None; BUFFERS] }
     }
 
     /// Queues a packet; the host sees it at the next notification. `payload` is [`MAX_PAYLOAD`] at most.
@@ -142,12 +131,12 @@ impl Transmitter {
 
     /// Tells the host that there is nothing to do, and waits until it has delivered something.
     pub fn wait(&mut self) {
-        self.transport.notify(RX_QUEUE);
+        self.registers.notify(RX_QUEUE);
     }
 
     /// Has the host take what is queued, at once.
     pub fn flush(&mut self) {
-        self.transport.notify(TX_QUEUE);
+        self.registers.notify(TX_QUEUE);
     }
 
     fn free_buffer(&mut self) -> usize {
