@@ -18,7 +18,7 @@ pub mod watchdog;
 
 use cardhost_wire::{
     boot::{MMIO_BASE, MMIO_SIZE, RX_QUEUE},
-    control::{HostMessage, Launch},
+    control::HostMessage,
     frame,
     link::{Crash, CrashCause, Header, Kind, Report},
     port::Port,
@@ -87,12 +87,12 @@ enum Next {
 }
 
 impl<'a> Card<'a> {
-    /// A card whose guest is to receive `launch` first of all.
+    /// A card whose guest is to receive `launch` first of all. Its secrets are erased where they were.
     pub fn new(
         mut machine: Machine,
         link: Link,
         symbols: &'a Symbols,
-        launch: Launch,
+        launch: &mut HostMessage,
         budget_ms: u32,
     ) -> std::io::Result<Self> {
         let watchdog = Watchdog::start(&mut machine.vcpu, budget_ms)?;
@@ -242,10 +242,12 @@ impl<'a> Card<'a> {
     }
 }
 
-fn queue_launch(streams: &mut Streams, launch: Launch) {
-    let mut message = HostMessage::Launch(launch).encode();
+fn queue_launch(streams: &mut Streams, launch: &mut HostMessage) {
+    let message = Zeroizing::new(launch.encode());
+    if let HostMessage::Launch(contents) = launch {
+        contents.zeroize();
+    }
     let framed = Zeroizing::new(frame::framed(&message));
-    message.zeroize();
     streams.data(Port::Control, &framed).expect("the stream has just been opened");
 }
 

@@ -1,21 +1,21 @@
 //! The host key: 32 random bytes in a file that only the launcher reads.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use zeroize::Zeroizing;
+use super::secret_page::SecretPage;
 
 /// Bytes of the key: AES-256.
 pub const LENGTH: usize = 32;
 /// Readable by its owner alone.
 const MODE: u32 = 0o600;
 
-/// The key.
-pub type HostKey = Zeroizing<[u8; LENGTH]>;
+/// The key, in the one place where it stands.
+pub type HostKey = SecretPage;
 
 /// The host key cannot be had; without it no card can be opened.
 #[derive(Debug, thiserror::Error)]
@@ -68,23 +68,34 @@ fn read(mut file: File, path: &Path) -> Result<HostKey, HostKeyError> {
     if metadata.len() != LENGTH as u64 {
         return Err(HostKeyError::Damaged { path: path.to_owned() });
     }
-    let mut key = HostKey::default();
+    let mut key = HostKey::new().map_err(|error| failed(path, error.into()))?;
     file.read_exact(&mut *key).map_err(|source| failed(path, source))?;
     Ok(key)
 }
 
-/// Written aside, synced and linked into place: a crash leaves the whole key or none.
+/// Written aside, synced and linked into place: a crash leaves the whole key or none, and a key that is there by
+/// then stays.
 fn create(path: &Path) -> io::Result<HostKey> {
-    let mut key = HostKey::default();
+    let mut key = HostKey::new()?;
     getrandom::fill(&mut *key)?;
     let aside = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&aside)?;
+    remove(&aside)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(&aside)?;
     file.write_all(&*key)?;
     file.sync_all()?;
-    std::fs::rename(&aside, path)?;
+    fs::hard_link(&aside, path)?;
+    remove(&aside)?;
     File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?
         .sync_all()?;
     Ok(key)
+}
+
+/// Removes what a crash may have left.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -98,15 +109,24 @@ mod tests {
         let made = open(&path).unwrap();
         assert_eq!(*open(&path).unwrap(), *made);
         assert_ne!(*made, [0; LENGTH]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_crash_left_is_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("host.key");
+        fs::write(path.with_extension("new"), [1; 7]).unwrap();
+        assert_ne!(*open(&path).unwrap(), [0; LENGTH]);
     }
 
     #[test]
     fn an_exposed_or_damaged_key_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("host.key");
-        std::fs::write(&path, [1; LENGTH]).unwrap();
+        fs::write(&path, [1; LENGTH]).unwrap();
         assert!(matches!(open(&path), Err(HostKeyError::Exposed { .. })));
-        std::fs::remove_file(&path).unwrap();
+        fs::remove_file(&path).unwrap();
         OpenOptions::new()
             .write(true)
             .create(true)

@@ -11,21 +11,29 @@
 pub mod card_key;
 pub mod datagram;
 pub mod host_key;
+pub mod secret_page;
 mod spawn;
 
 use std::{
     collections::HashMap,
     fs::File,
-    io::{Read, Seek},
+    io::{Read, Seek, Write},
     os::fd::{AsFd, OwnedFd},
     path::Path,
 };
 
+use crate::{
+    card::machine::{Blueprint, MachineError},
+    image::{Image, ImageError},
+};
+use card_key::Purpose;
 use cardhost_wire::{
     boot::MEMORY_SIZE,
-    control::Launch,
+    control::{self, HostMessage, Launch},
     launch::{Refusal, Reply, Request, Start, VERSION},
 };
+use datagram::ReceiveError;
+use host_key::{HostKey, HostKeyError};
 use kvm_ioctls::Kvm;
 use nix::{
     errno::Errno,
@@ -38,15 +46,6 @@ use nix::{
     },
     unistd::Pid,
 };
-use zeroize::{Zeroize, Zeroizing};
-
-use crate::{
-    card::machine::{Blueprint, MachineError},
-    image::{Image, ImageError},
-};
-use card_key::{CardKey, Purpose};
-use datagram::ReceiveError;
-use host_key::{HostKey, HostKeyError};
 
 /// Longest image read; guest memory is smaller.
 const MAX_IMAGE: u64 = 2 * MEMORY_SIZE;
@@ -137,6 +136,7 @@ fn open_kvm() -> Result<Kvm, LauncherError> {
 
 impl Launcher {
     fn greet(socket: OwnedFd) -> Result<Self, LauncherError> {
+        harden()?;
         let (Request::Hello { version: VERSION, host_key, measurement }, Some(image)) =
             datagram::receive(socket.as_fd())?
         else {
@@ -146,7 +146,9 @@ impl Launcher {
         let blueprint = Blueprint::gather(&kvm)?;
         let image = Image::load(&contents(image)?, measurement)?;
         let host_key = host_key::open(Path::new(&host_key))?;
-        harden()?;
+        if let Some(why) = host_key.swappable {
+            log(&format!("the host key's page is not locked and may be swapped out: {why}"));
+        }
         Ok(Self {
             socket,
             kvm,
@@ -209,36 +211,38 @@ impl Launcher {
     }
 
     fn spawn(&mut self, start: &Start, link: OwnedFd) -> Result<(Pid, Vec<u8>), Refusal> {
-        let (key, wrapped_key) = self.card_key(start)?;
-        let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *seed).map_err(|error| Refusal::Resources(error.to_string()))?;
-        let launch = Launch {
-            version: cardhost_wire::control::VERSION,
-            seed: *seed,
-            card: start.card,
-            owner: start.owner,
-            image_policy: self.image.measurement,
-            card_key: *key,
-            default_keys: start.default_keys,
-        };
-        let pid = spawn::spawn(self, launch, link, start.cpu_budget_ms)
+        let mut launch = self.launch(start);
+        let HostMessage::Launch(contents) = &mut *launch else { unreachable!("made above") };
+        random(&mut contents.seed)?;
+        let wrapped_key = self.card_key(start, &mut contents.card_key)?;
+        let pid = spawn::spawn(self, &mut launch, link, start.cpu_budget_ms)
             .map_err(|error| Refusal::Resources(format!("fork: {error}")))?;
         Ok((pid, wrapped_key))
     }
 
-    /// Opens the card's key, or makes one.
-    fn card_key(&self, start: &Start) -> Result<(CardKey, Vec<u8>), Refusal> {
+    /// A launch message without its secrets. Boxed, so that these never move once they are in it.
+    fn launch(&self, start: &Start) -> Box<HostMessage> {
+        Box::new(HostMessage::Launch(Launch {
+            version: control::VERSION,
+            seed: [0; 32],
+            card: start.card,
+            owner: start.owner,
+            image_policy: self.image.measurement,
+            card_key: [0; 32],
+            default_keys: start.default_keys,
+        }))
+    }
+
+    /// Opens the card's key, or makes one, into `key`. Returns it wrapped.
+    fn card_key(&self, start: &Start, key: &mut card_key::Key) -> Result<Vec<u8>, Refusal> {
         let purpose =
             Purpose { card: &start.card, owner: &start.owner, image_policy: &self.image.measurement };
         if let Some(wrapped) = &start.wrapped_key {
-            let key = card_key::unwrap(&self.host_key, &purpose, wrapped).map_err(|_| Refusal::WrappedKey)?;
-            return Ok((key, wrapped.clone()));
+            card_key::unwrap(&self.host_key, &purpose, wrapped, key).map_err(|_| Refusal::WrappedKey)?;
+            return Ok(wrapped.clone());
         }
-        let mut key = CardKey::default();
-        let no_random = |error: getrandom::Error| Refusal::Resources(error.to_string());
-        getrandom::fill(&mut *key).map_err(no_random)?;
-        let wrapped = card_key::wrap(&self.host_key, &purpose, &key).map_err(no_random)?;
-        Ok((key, wrapped))
+        random(key)?;
+        card_key::wrap(&self.host_key, &purpose, key).map_err(|error| Refusal::Resources(error.to_string()))
     }
 
     fn kill(&self, instance: u64) {
@@ -267,11 +271,10 @@ impl Launcher {
         datagram::reply(self.socket.as_fd(), reply)
             .map_err(|source| LauncherError::System { what: "reply to the daemon", source })
     }
+}
 
-    /// Called in a card's process: the keys of other cards are none of its business.
-    fn forget_host_key(&mut self) {
-        self.host_key.zeroize();
-    }
+fn random(bytes: &mut [u8]) -> Result<(), Refusal> {
+    getrandom::fill(bytes).map_err(|error| Refusal::Resources(error.to_string()))
 }
 
 /// From the beginning: the offset is shared with the daemon, which wrote the file, and with earlier launchers.
@@ -280,6 +283,11 @@ fn contents(image: OwnedFd) -> Result<Vec<u8>, LauncherError> {
     let read = image.rewind().and_then(|()| image.take(MAX_IMAGE).read_to_end(&mut bytes));
     read.map_err(|error| LauncherError::Image(error.into()))?;
     Ok(bytes)
+}
+
+/// One line in the host's log. If the log is gone the cards run all the same.
+fn log(line: &str) {
+    let _ = writeln!(std::io::stderr(), "cardhost-vmm: {line}");
 }
 
 fn harden() -> Result<(), LauncherError> {

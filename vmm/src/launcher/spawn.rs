@@ -2,14 +2,13 @@
 
 use std::{
     convert::Infallible,
-    io::Write,
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
 };
 
-use cardhost_wire::control::Launch;
+use cardhost_wire::control::HostMessage;
 use kvm_ioctls::Kvm;
 use nix::{
     errno::Errno,
@@ -20,7 +19,7 @@ use nix::{
     unistd::{ForkResult, Pid, fork, getppid},
 };
 
-use super::{Launcher, explain};
+use super::{Launcher, explain, log};
 use crate::card::{Card, End, link::Link, machine::Machine, sandbox, seccomp};
 
 /// The card ended because it was switched off.
@@ -45,13 +44,17 @@ const ASIDE: RawFd = 64;
 /// # Errors
 /// The system has no room for another process.
 #[expect(unsafe_code, reason = "fork")]
-pub fn spawn(launcher: &mut Launcher, launch: Launch, link: OwnedFd, budget_ms: u32) -> Result<Pid, Errno> {
+pub fn spawn(
+    launcher: &Launcher,
+    launch: &mut HostMessage,
+    link: OwnedFd,
+    budget_ms: u32,
+) -> Result<Pid, Errno> {
     let parent = nix::unistd::getpid();
     // SAFETY: the launcher has one thread, so that no lock is held by another in the child's copy of memory.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            launcher.forget_host_key();
             let Err(error) = live(launcher, launch, &link, budget_ms, parent);
             log(&format!("card not set up: {}", explain(&*error)));
             exit(EXIT_SET_UP)
@@ -63,7 +66,7 @@ type SetUpError = Box<dyn std::error::Error>;
 
 fn live(
     launcher: &Launcher,
-    launch: Launch,
+    launch: &mut HostMessage,
     link: &OwnedFd,
     budget_ms: u32,
     parent: Pid,
@@ -85,11 +88,6 @@ fn live(
 fn exit(code: i32) -> ! {
     // SAFETY: does not return, so nothing that a destructor would have released is used again.
     unsafe { libc::_exit(code) }
-}
-
-/// One line in the host's log. If the log is gone the card ends all the same.
-fn log(line: &str) {
-    let _ = writeln!(std::io::stderr(), "cardhost-vmm: {line}");
 }
 
 /// The launcher's death ends the card; it may have died already.

@@ -6,3 +6,4 @@ mod guest;
 mod hostile;
 mod launcher;
 mod life;
+mod secrets;

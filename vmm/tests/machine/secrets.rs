@@ -1,0 +1,70 @@
+//! Where keys stand in memory, and where they do not. Only root can look.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+};
+
+use cardhost_vmm::launcher::card_key::{self, Key, Purpose};
+
+use crate::{
+    guest::Guest,
+    launcher::{Launcher, kvm},
+};
+
+/// The name of guest memory in proc(5) maps.
+const GUEST_MEMORY: &str = "card-template";
+
+/// A readable part of a process's memory.
+struct Mapping {
+    name: String,
+    contents: Vec<u8>,
+}
+
+fn memory(pid: u32) -> Vec<Mapping> {
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    maps.lines().filter_map(|line| mapping(&memory, line)).collect()
+}
+
+/// None for what the kernel itself maps.
+fn mapping(memory: &File, line: &str) -> Option<Mapping> {
+    let (range, rest) = line.split_once(' ').unwrap();
+    let (start, end) = range.split_once('-').unwrap();
+    let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).unwrap());
+    let mut contents = vec![0; (end - start) as usize];
+    memory.read_exact_at(&mut contents, start).ok()?;
+    Some(Mapping { name: rest.to_owned(), contents })
+}
+
+/// The mappings that hold the key.
+fn holders<'a>(memory: &'a [Mapping], key: &Key) -> Vec<&'a str> {
+    let holds = |mapping: &&Mapping| mapping.contents.windows(key.len()).any(|window| window == key);
+    memory.iter().filter(holds).map(|mapping| mapping.name.as_str()).collect()
+}
+
+#[test]
+fn keys_stand_only_where_they_are_used() {
+    if !kvm() || !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let launcher = Launcher::new(Guest::card());
+    let host_key: Key = fs::read(launcher.host_key()).unwrap().try_into().unwrap();
+    let first = launcher.card().started();
+    // A second start opens the wrapped key, where the first one made it.
+    let again = launcher.card_with(|start| start.wrapped_key = Some(first.wrapped_key.clone())).started();
+    let purpose = Purpose { card: &[7; 16], owner: &[8; 32], image_policy: &Guest::card().measurement };
+    let mut card_key = [0; 32];
+    card_key::unwrap(&host_key, &purpose, &first.wrapped_key, &mut card_key).unwrap();
+
+    let in_launcher = memory(launcher.process.id());
+    assert_eq!(holders(&in_launcher, &host_key).len(), 1, "{:?}", holders(&in_launcher, &host_key));
+    assert_eq!(holders(&in_launcher, &card_key), [""; 0]);
+    for card in [&first, &again] {
+        let in_card = memory(card.pid);
+        assert_eq!(holders(&in_card, &host_key), [""; 0]);
+        let outside: Vec<_> =
+            holders(&in_card, &card_key).into_iter().filter(|name| !name.contains(GUEST_MEMORY)).collect();
+        assert_eq!(outside, [""; 0]);
+    }
+}
