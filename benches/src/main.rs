@@ -8,6 +8,9 @@
 //!
 //! A figure and its floor are measured in turns, so that what else the machine does hits both alike. `ratio` is the
 //! figure's median divided by the floor's. Floors ([`floor`]) use system calls and no code of this project.
+//!
+//! All processes share one core unless `--spread` is given: an exchange has one of them at work at a time, and
+//! waking another core costs as much as everything else together, depending on where the scheduler puts whom.
 
 mod card;
 mod crypto;
@@ -20,8 +23,15 @@ mod launcher;
 mod start;
 
 use clap::{Parser, Subcommand};
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
 
 use figure::Effort;
+
+/// The subcommand of the TLS floor's server.
+const TLS_ECHO: &str = "tls-echo";
 
 /// Measures cardhost beside the physical floor of this machine.
 #[derive(Parser)]
@@ -35,6 +45,9 @@ struct Arguments {
     /// Fewer repetitions: each subcommand takes less than 30 seconds.
     #[arg(long, global = true)]
     quick: bool,
+    /// Leave it to the scheduler which core each process runs on, instead of keeping all on one.
+    #[arg(long, global = true)]
+    spread: bool,
 }
 
 #[derive(Subcommand)]
@@ -45,15 +58,32 @@ enum What {
     Latency,
     /// Signatures by GENERAL AUTHENTICATE in the guest, beside the same code on the host and OpenSSL.
     Crypto,
+    /// The server of the TLS floor; started by `latency`.
+    #[command(name = TLS_ECHO, hide = true)]
+    TlsEcho,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let effort = if arguments.quick { Effort::QUICK } else { Effort::FULL };
+    if !arguments.spread {
+        stay_on_one_core()?;
+    }
     let report = match arguments.what {
         What::Start => start::measure(effort)?,
         What::Latency => latency::measure(effort)?,
         What::Crypto => crypto::measure(effort)?,
+        What::TlsEcho => return tokio::runtime::Runtime::new()?.block_on(floor::tls::serve()),
     };
     report.print(arguments.json)
+}
+
+/// This process, and with it all that it starts, on the last core that it may use: the first serves most interrupts.
+fn stay_on_one_core() -> nix::Result<()> {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this)?;
+    let mut one = CpuSet::new();
+    let last = (0..CpuSet::count()).rev().find(|core| allowed.is_set(*core).unwrap_or(false));
+    one.set(last.unwrap_or(0))?;
+    sched_setaffinity(this, &one)
 }
