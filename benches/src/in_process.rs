@@ -40,7 +40,7 @@ impl InProcess {
         let image = Image::load(cardhost_image::GUEST, cardhost_image::GUEST_SHA256)?;
         let kvm = Kvm::new().context("/dev/kvm")?;
         let blueprint = Blueprint::gather(&kvm)?;
-        let machine = Machine::new(&kvm, &blueprint, image.template.into(), image.entry)?;
+        let machine = Machine::new(&kvm, &blueprint, image.memory.into(), &blueprint.at_entry(image.entry))?;
         let mut guest = Self {
             machine,
             transport: Transport::default(),

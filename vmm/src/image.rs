@@ -1,10 +1,9 @@
-//! The guest image: an ELF file becomes guest memory with its page tables, once, and every card maps it
-//! copy-on-write.
+//! The guest image: an ELF file becomes guest memory with its page tables, once.
 
 mod page_tables;
 mod symbols;
 
-use std::{fs::File, os::unix::fs::FileExt};
+use std::{ffi::CStr, fs::File, io, os::unix::fs::FileExt};
 
 use cardhost_wire::boot::{IMAGE_BASE, MEMORY_SIZE};
 use elf::{ElfBytes, abi::PT_LOAD, endian::LittleEndian, segment::ProgramHeader};
@@ -38,15 +37,15 @@ pub enum ImageError {
     /// The image is another one than announced.
     #[error("the guest image's SHA-256 is not the announced one")]
     Measurement,
-    /// The host gave no memory for the template.
-    #[error("no memory for the guest's template")]
-    Memory(#[from] std::io::Error),
+    /// The host gave no memory for the image.
+    #[error("no memory for the guest image")]
+    Memory(#[from] io::Error),
 }
 
 /// A loaded image.
 pub struct Image {
     /// Guest memory as it is before the first instruction; sealed against changes.
-    pub template: File,
+    pub memory: File,
     /// Address of the first instruction.
     pub entry: u64,
     /// For naming the place of a crash.
@@ -66,13 +65,13 @@ impl Image {
         }
         let elf = ElfBytes::<LittleEndian>::minimal_parse(file)?;
         let segments = segments(&elf)?;
-        let template = template()?;
+        let memory = memory(c"card-image")?;
         for segment in &segments {
-            template.write_all_at(elf.segment_data(segment)?, segment.p_vaddr)?;
+            memory.write_all_at(elf.segment_data(segment)?, segment.p_vaddr)?;
         }
-        page_tables::write(&template, &segments)?;
-        seal(&template)?;
-        Ok(Self { template, entry: elf.ehdr.e_entry, symbols: Symbols::read(&elf), measurement })
+        page_tables::write(&memory, &segments)?;
+        seal(&memory)?;
+        Ok(Self { memory, entry: elf.ehdr.e_entry, symbols: Symbols::read(&elf), measurement })
     }
 }
 
@@ -97,16 +96,17 @@ fn check(segment: &ProgramHeader) -> Result<(), ImageError> {
     Ok(())
 }
 
-fn template() -> Result<File, ImageError> {
-    let memory = memfd_create(c"card-template", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING);
-    let template = File::from(memory.map_err(std::io::Error::from)?);
-    template.set_len(MEMORY_SIZE)?;
-    Ok(template)
+/// Empty guest memory that can be filled and then sealed.
+pub(crate) fn memory(name: &CStr) -> io::Result<File> {
+    let memory = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
+    memory.set_len(MEMORY_SIZE)?;
+    Ok(memory)
 }
 
-fn seal(template: &File) -> Result<(), ImageError> {
+/// Forbids every further change.
+pub(crate) fn seal(memory: &File) -> io::Result<()> {
     let seals =
         SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
-    fcntl(template, FcntlArg::F_ADD_SEALS(seals)).map_err(std::io::Error::from)?;
+    fcntl(memory, FcntlArg::F_ADD_SEALS(seals))?;
     Ok(())
 }

@@ -56,7 +56,8 @@ pub async fn serve() -> Result<()> {
     let private = PrivateKeyDer::Pkcs8(key.signing_key.serialize_der().into());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}\n{}", listener.local_addr()?, hex::encode(&certificate));
-    let server = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], private)?;
+    let server =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], private)?;
     let (tcp, _) = listener.accept().await?;
     tcp.set_nodelay(true)?;
     let mut socket = accept_async(TlsAcceptor::from(Arc::new(server)).accept(tcp).await?).await?;

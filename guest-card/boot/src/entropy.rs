@@ -11,11 +11,17 @@ use crate::single::Single;
 /// Intel's recommendation for a transient underflow.
 const RETRIES: usize = 10;
 
+// CPUID leaves the guest and costs as much as a round trip: asked once.
+static AVAILABLE: Single<OnceCell<bool>> = Single::new(OnceCell::new());
+
+/// Asks the processor whether it has RDRAND.
+pub fn detect() -> bool {
+    *AVAILABLE.get_or_init(|| __cpuid(1).ecx & 1 << 30 != 0)
+}
+
 /// Sixty-four bits from the processor, or `None` if it has no RDRAND or the instruction keeps failing.
 pub fn hardware_random() -> Option<u64> {
-    // CPUID leaves the guest and costs more than a round trip: asked once.
-    static AVAILABLE: Single<OnceCell<bool>> = Single::new(OnceCell::new());
-    if *AVAILABLE.get_or_init(|| __cpuid(1).ecx & 1 << 30 != 0) { rdrand() } else { None }
+    if detect() { rdrand() } else { None }
 }
 
 fn rdrand() -> Option<u64> {

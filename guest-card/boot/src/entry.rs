@@ -3,7 +3,7 @@
 
 use core::arch::{asm, global_asm};
 
-use crate::{heap, streams};
+use crate::{entropy, heap, streams};
 
 // SAFETY: the host enters here with a 16-byte aligned stack pointer and the System V argument registers set as
 // wire::boot says; `card_main` never returns.
@@ -22,6 +22,7 @@ global_asm!(
 pub fn set_up(mmio_base: u64, memory_end: u64) {
     heap::set_up(memory_end);
     assert_eq!(code_segment() & 3, 3, "the card runs in ring 3 only");
+    entropy::detect();
     streams::set_up(mmio_base);
 }
 

@@ -8,6 +8,7 @@ use std::{fs::File, os::fd::OwnedFd};
 use cardhost_wire::boot::{MEMORY_SIZE, MMIO_BASE, STACK_TOP};
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs, kvm_userspace_memory_region, kvm_xcrs,
+    kvm_xsave,
 };
 use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
 use vm_memory::{
@@ -47,9 +48,6 @@ pub enum MachineError {
     /// The mapping is not a guest memory.
     #[error("guest memory cannot be described")]
     Region(#[from] vm_memory::mmap::FromRangesError),
-    /// The template's descriptor could not be shared.
-    #[error("the template cannot be mapped")]
-    Template(#[from] std::io::Error),
 }
 
 pub(super) trait Asked<T> {
@@ -84,6 +82,19 @@ impl Blueprint {
         let sregs = ring3(vcpu.get_sregs().asked("KVM_GET_SREGS")?, xcr0.is_some());
         Ok(Self { cpuid, sregs, xcr0, _kept: (vm, vcpu) })
     }
+
+    /// A vCPU before the first instruction of an image (`cardhost_wire::boot`).
+    pub fn at_entry(&self, entry: u64) -> Registers {
+        let general = kvm_regs {
+            rip: entry,
+            rsp: STACK_TOP,
+            rdi: MMIO_BASE,
+            rsi: MEMORY_SIZE,
+            rflags: RFLAGS,
+            ..Default::default()
+        };
+        Registers { general, system: self.sregs, extended: None }
+    }
 }
 
 fn has_avx(cpuid: &CpuId) -> bool {
@@ -111,7 +122,15 @@ fn ring3(reset: kvm_sregs, xsave: bool) -> kvm_sregs {
     kvm_sregs { ds: data, es: data, fs: data, gs: data, ..registers }
 }
 
-/// A machine that is ready to run its first instruction.
+/// Where a vCPU begins or goes on.
+pub struct Registers {
+    general: kvm_regs,
+    system: kvm_sregs,
+    /// x87, SSE and AVX registers; `None` as after reset.
+    extended: Option<Box<kvm_xsave>>,
+}
+
+/// A machine whose vCPU is ready to run.
 pub struct Machine {
     /// The vCPU. Declared first: dropped before the VM and its memory.
     pub vcpu: VcpuFd,
@@ -128,22 +147,43 @@ impl Machine {
     pub fn new(
         kvm: &Kvm,
         blueprint: &Blueprint,
-        template: OwnedFd,
-        entry: u64,
+        memory: OwnedFd,
+        registers: &Registers,
     ) -> Result<Self, MachineError> {
-        let memory = map(template)?;
+        let memory = map(memory)?;
         let vm = kvm.create_vm().asked("KVM_CREATE_VM")?;
         insert(&vm, &memory)?;
         let mut vcpu = vm.create_vcpu(0).asked("KVM_CREATE_VCPU")?;
         vcpu.set_cpuid2(&blueprint.cpuid).asked("KVM_SET_CPUID2")?;
         set_xcr0(&vcpu, blueprint.xcr0)?;
-        set_registers(&mut vcpu, blueprint.sregs, entry);
+        set_registers(&mut vcpu, registers)?;
         Ok(Self { vcpu, memory, _vm: vm })
+    }
+
+    /// The vCPU as it stands after an exit, with the write that caused it behind it.
+    ///
+    /// # Errors
+    /// [`MachineError::Kvm`].
+    pub fn registers(&mut self) -> Result<Registers, MachineError> {
+        // KVM finishes the exit's instruction at the next entry, here one that ends at once.
+        self.vcpu.set_kvm_immediate_exit(1);
+        let ended = self.vcpu.run().map(drop);
+        self.vcpu.set_kvm_immediate_exit(0);
+        match ended {
+            Err(error) if error.errno() == libc::EINTR => {}
+            other => other.asked("KVM_RUN with an immediate exit")?,
+        }
+        Ok(Registers {
+            general: self.vcpu.get_regs().asked("KVM_GET_REGS")?,
+            system: self.vcpu.get_sregs().asked("KVM_GET_SREGS")?,
+            extended: Some(Box::new(self.vcpu.get_xsave().asked("KVM_GET_XSAVE")?)),
+        })
     }
 }
 
-fn map(template: OwnedFd) -> Result<GuestMemoryMmap, MachineError> {
-    let file = vm_memory::FileOffset::new(File::from(template), 0);
+/// Copy-on-write.
+fn map(memory: OwnedFd) -> Result<GuestMemoryMmap, MachineError> {
+    let file = vm_memory::FileOffset::new(File::from(memory), 0);
     let region = MmapRegionBuilder::new(MEMORY_SIZE as usize)
         .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
         .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_NORESERVE)
@@ -175,18 +215,17 @@ fn set_xcr0(vcpu: &VcpuFd, xcr0: Option<u64>) -> Result<(), MachineError> {
     vcpu.set_xcrs(&xcrs).asked("KVM_SET_XCRS")
 }
 
-/// Through the shared run page (KVM_CAP_SYNC_REGS): no system call of its own.
-fn set_registers(vcpu: &mut VcpuFd, sregs: kvm_sregs, entry: u64) {
+/// Through the shared run page (KVM_CAP_SYNC_REGS), without a system call, but for the extended ones.
+fn set_registers(vcpu: &mut VcpuFd, registers: &Registers) -> Result<(), MachineError> {
+    if let Some(extended) = &registers.extended {
+        #[expect(unsafe_code, reason = "KVM reads the area")]
+        // SAFETY: no state beyond the 4 KiB of `kvm_xsave` was ever enabled for this process (no dynamic features).
+        unsafe { vcpu.set_xsave(extended) }.asked("KVM_SET_XSAVE")?;
+    }
     let shared = vcpu.sync_regs_mut();
-    shared.sregs = sregs;
-    shared.regs = kvm_regs {
-        rip: entry,
-        rsp: STACK_TOP,
-        rdi: MMIO_BASE,
-        rsi: MEMORY_SIZE,
-        rflags: RFLAGS,
-        ..Default::default()
-    };
+    shared.sregs = registers.system;
+    shared.regs = registers.general;
     vcpu.set_sync_dirty_reg(SyncReg::SystemRegister);
     vcpu.set_sync_dirty_reg(SyncReg::Register);
+    Ok(())
 }

@@ -14,7 +14,9 @@ pub mod machine;
 pub mod sandbox;
 pub mod seccomp;
 pub mod statistics;
+pub mod template;
 pub mod watchdog;
+pub mod working_set;
 
 use cardhost_wire::{
     boot::{MMIO_BASE, MMIO_SIZE, RX_QUEUE},
@@ -67,11 +69,12 @@ impl From<LinkError> for End {
 
 /// A running card.
 pub struct Card<'a> {
+    /// Declared first: dropped before the run page that it writes to.
+    watchdog: Watchdog,
     machine: Machine,
     transport: Transport,
     streams: Streams,
     link: Link,
-    watchdog: Watchdog,
     meter: Meter,
     symbols: &'a Symbols,
     /// Returns from KVM_RUN.
@@ -87,24 +90,28 @@ enum Next {
 }
 
 impl<'a> Card<'a> {
-    /// A card whose guest is to receive `launch` first of all. Its secrets are erased where they were.
+    /// A card with machine, device and streams as they stand; `budget_ms` is its CPU time for one exchange.
+    ///
+    /// # Errors
+    /// The system refuses the watchdog's timer, or has no `/proc`.
     pub fn new(
         mut machine: Machine,
+        (transport, streams): (Transport, Streams),
         link: Link,
         symbols: &'a Symbols,
-        launch: &mut HostMessage,
         budget_ms: u32,
     ) -> std::io::Result<Self> {
         let watchdog = Watchdog::start(&mut machine.vcpu, budget_ms)?;
         let meter = Meter::new(&machine.memory)?;
-        let mut streams = Streams::default();
-        streams.open(Port::Control, false);
-        queue_launch(&mut streams, launch);
-        let transport = Transport::default();
         Ok(Self { machine, transport, streams, link, watchdog, meter, symbols, exits: 0, obeyed: 0 })
     }
 
-    /// Runs until the end, and tells the daemon if it was the guest's fault.
+    /// Has the idle guest receive `launch` first of all. Its secrets are erased where they were.
+    pub fn launch(&mut self, launch: &mut HostMessage) {
+        queue_launch(&mut self.streams, launch);
+    }
+
+    /// Runs the idle guest until the end, and tells the daemon if it was the guest's fault.
     pub fn run(&mut self) -> End {
         let end = match self.exchange() {
             Ok(never) => match never {},
@@ -120,11 +127,28 @@ impl<'a> Card<'a> {
 
     fn exchange(&mut self) -> Result<std::convert::Infallible, End> {
         loop {
-            match self.enter()? {
-                Next::Enter => {}
-                Next::Wait => self.wait()?,
-            }
+            self.wait()?;
+            self.run_to_idle()?;
         }
+    }
+
+    /// Runs a fresh guest until its control stream is open and it has nothing left to do.
+    fn run_to_idle_with_control_stream(&mut self) -> Result<(), End> {
+        self.run_to_idle()?;
+        self.streams.open(Port::Control, false);
+        self.give()?;
+        self.run_to_idle()?;
+        if self.streams.is_open(Port::Control) {
+            Ok(())
+        } else {
+            Err(self.unexpected("idle without a control stream".into()))
+        }
+    }
+
+    /// Runs the guest until it has nothing left to do.
+    fn run_to_idle(&mut self) -> Result<(), End> {
+        while let Next::Enter = self.enter()? {}
+        Ok(())
     }
 
     /// Runs the guest to its next exit.
@@ -248,7 +272,7 @@ fn queue_launch(streams: &mut Streams, launch: &mut HostMessage) {
         contents.zeroize();
     }
     let framed = Zeroizing::new(frame::framed(&message));
-    streams.data(Port::Control, &framed).expect("the stream has just been opened");
+    streams.data(Port::Control, &framed).expect("the control stream is open and empty");
 }
 
 fn tell(link: &mut Link, event: Event) {

@@ -62,12 +62,21 @@ impl Watchdog {
     }
 }
 
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        RUN.store(std::ptr::null_mut(), Ordering::Release);
+    }
+}
+
 #[expect(unsafe_code, reason = "a signal handler must reach the run page")]
 fn install_handler() -> nix::Result<()> {
     extern "C" fn tick(_: libc::c_int) {
         TICKED.store(true, Ordering::Release);
         let run = RUN.load(Ordering::Acquire);
-        // SAFETY: `run` is the vCPU's mapped run page, which lives as long as the process; the only vCPU thread is
+        if run.is_null() {
+            return;
+        }
+        // SAFETY: `run` is the vCPU's mapped run page, which outlives the watchdog in `Card`; the only vCPU thread is
         // the one that this handler interrupts, and `immediate_exit` is a byte that KVM reads at entry.
         unsafe { (&raw mut (*run).immediate_exit).write_volatile(1) };
     }

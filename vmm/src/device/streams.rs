@@ -43,6 +43,7 @@ pub enum Event {
 }
 
 /// All streams of a card.
+#[derive(Clone)]
 pub struct Streams {
     slots: [Stream; Port::ALL.len()],
     answers: VecDeque<Header>,
@@ -56,6 +57,7 @@ enum State {
     Open,
 }
 
+#[derive(Clone)]
 struct Stream {
     port: Port,
     state: State,
@@ -74,7 +76,7 @@ struct Stream {
 }
 
 /// Bytes on their way to the guest, erased once given.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Waiting {
     bytes: Zeroizing<Vec<u8>>,
     given: usize,
@@ -154,6 +156,11 @@ impl Streams {
             *stream = Stream::closed(port);
             self.answers.push_back(end);
         }
+    }
+
+    /// The guest has accepted the port's stream.
+    pub fn is_open(&self, port: Port) -> bool {
+        self.slots[index(port)].state == State::Open
     }
 
     /// Handles one packet from the guest.

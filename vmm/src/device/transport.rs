@@ -25,6 +25,13 @@ pub struct Transport {
     status: u32,
 }
 
+impl Clone for Transport {
+    fn clone(&self) -> Self {
+        let copy = |queue: &Queue| Queue::try_from(queue.state()).expect("the state of a queue");
+        Self { queues: self.queues.each_ref().map(copy), ..*self }
+    }
+}
+
 /// What a register write asks for beyond the registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {

@@ -11,6 +11,7 @@
 pub mod card_key;
 pub mod datagram;
 pub mod host_key;
+pub mod isolation;
 pub mod secret_page;
 mod spawn;
 
@@ -23,7 +24,11 @@ use std::{
 };
 
 use crate::{
-    card::machine::{Blueprint, MachineError},
+    card::{
+        machine::{Blueprint, MachineError},
+        template::{Template, TemplateError},
+        working_set::WorkingSet,
+    },
     image::{Image, ImageError},
 };
 use card_key::Purpose;
@@ -76,6 +81,9 @@ pub enum LauncherError {
     /// The guest image.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The guest does not run to its idle moment.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     /// The system refused something else.
     #[error("{what}")]
     System {
@@ -92,6 +100,8 @@ pub struct Launcher {
     kvm: Kvm,
     blueprint: Blueprint,
     image: Image,
+    template: Template,
+    working_set: WorkingSet,
     host_key: HostKey,
     children: SignalFd,
     cards: HashMap<Pid, u64>,
@@ -136,6 +146,7 @@ fn open_kvm() -> Result<Kvm, LauncherError> {
 
 impl Launcher {
     fn greet(socket: OwnedFd) -> Result<Self, LauncherError> {
+        isolation::leave_session();
         harden()?;
         let (Request::Hello { version: VERSION, host_key, measurement }, Some(image)) =
             datagram::receive(socket.as_fd())?
@@ -145,15 +156,22 @@ impl Launcher {
         let kvm = open_kvm()?;
         let blueprint = Blueprint::gather(&kvm)?;
         let image = Image::load(&contents(image)?, measurement)?;
+        let template = Template::prepare(&kvm, &blueprint, &image)?;
+        let working_set = WorkingSet::rehearse(&kvm, &blueprint, &template)?;
         let host_key = host_key::open(Path::new(&host_key))?;
         if let Some(why) = host_key.swappable {
-            log(&format!("the host key's page is not locked and may be swapped out: {why}"));
+            log(&format!("layer missing: the host key's page is not locked and may be swapped out: {why}"));
+        }
+        if let Err(why) = isolation::enter_namespaces() {
+            log(&format!("layer missing: cards share the host's network, IPC and UTS namespaces: {why}"));
         }
         Ok(Self {
             socket,
             kvm,
             blueprint,
             image,
+            template,
+            working_set,
             host_key,
             children: child_signals()?,
             cards: HashMap::new(),

@@ -74,9 +74,12 @@ fn live(
     die_with(parent)?;
     SigSet::empty().thread_set_mask()?;
     let Kept { link, template, kvm } = keep_only(link, launcher)?;
-    let machine = Machine::new(&kvm, &launcher.blueprint, template, launcher.image.entry)?;
+    let machine = Machine::new(&kvm, &launcher.blueprint, template, &launcher.template.registers)?;
+    launcher.working_set.populate(&machine.memory);
     drop(kvm);
-    let mut card = Card::new(machine, Link::new(link), &launcher.image.symbols, launch, budget_ms)?;
+    let device = launcher.template.device.clone();
+    let mut card = Card::new(machine, device, Link::new(link), &launcher.image.symbols, budget_ms)?;
+    card.launch(launch);
     sandbox::enter()?;
     seccomp::install()?;
     exit(finish(&card.run()))
@@ -106,7 +109,7 @@ struct Kept {
 /// Moves what is needed to known numbers and closes everything else.
 #[expect(unsafe_code, reason = "the child's copies of the launcher's descriptors are closed by number")]
 fn keep_only(link: &OwnedFd, launcher: &Launcher) -> Result<Kept, Errno> {
-    let sources = [link.as_raw_fd(), launcher.image.template.as_raw_fd(), launcher.kvm.as_raw_fd()];
+    let sources = [link.as_raw_fd(), launcher.template.memory.as_raw_fd(), launcher.kvm.as_raw_fd()];
     // SAFETY: plain descriptor calls. The launcher's owners of these numbers exist in this process too, but are
     // never used or dropped again: it ends by `_exit`. The three numbers taken over below have no other owner.
     unsafe {

@@ -14,13 +14,16 @@ use std::{
 };
 
 use cardhost_wire::launch::{MAX_MESSAGE, Reply, Request, Start, VERSION};
-use nix::sys::{
-    memfd::{MFdFlags, memfd_create},
-    socket::{
-        AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, setsockopt, socketpair,
-        sockopt,
+use nix::{
+    errno::Errno,
+    sys::{
+        memfd::{MFdFlags, memfd_create},
+        socket::{
+            AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, setsockopt,
+            socketpair, sockopt,
+        },
+        time::{TimeVal, TimeValLike},
     },
-    time::{TimeVal, TimeValLike},
 };
 use tempfile::TempDir;
 
@@ -184,7 +187,12 @@ impl Launcher {
     /// The next reply, `None` once the launcher has ended.
     pub fn next_if_any(&self) -> Option<Reply> {
         let mut message = vec![0; MAX_MESSAGE];
-        let length = recv(self.socket.as_raw_fd(), &mut message, MsgFlags::empty()).unwrap_or(0);
+        // A socket with a time limit may be interrupted where one without would go on.
+        let length =
+            std::iter::repeat_with(|| recv(self.socket.as_raw_fd(), &mut message, MsgFlags::empty()))
+                .find(|received| *received != Err(Errno::EINTR))
+                .and_then(Result::ok)
+                .expect("a reply in time");
         (length > 0).then(|| Reply::decode(&message[..length]).unwrap())
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Read,
     os::{fd::AsFd, unix::fs::chown},
     path::PathBuf,
     process::Command,
@@ -159,6 +160,45 @@ fn an_ordinary_user_with_access_runs_cards() {
     assert_eq!(launcher.next(), Reply::Ready);
     let mut card = launcher.card().started();
     assert!(card.link.statistics().resident_pages > 10);
+}
+
+#[test]
+fn cards_have_no_network() {
+    if !nix::unistd::geteuid().is_root() || !kvm() || !namespaces_are_allowed() {
+        return;
+    }
+    let launcher = Launcher::new(Guest::card());
+    let card = launcher.card();
+    for namespace in ["net", "ipc", "uts"] {
+        let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/{namespace}")).unwrap();
+        assert_ne!(of(&card.pid.to_string()), of("self"), "{namespace}");
+    }
+}
+
+fn namespaces_are_allowed() -> bool {
+    Command::new("unshare").args(["--net", "--ipc", "--uts", "true"]).status().is_ok_and(|end| end.success())
+}
+
+/// The log may be a file: what ended the card must still be in it.
+#[test]
+fn a_crash_is_one_line_in_the_log() {
+    if !kvm() {
+        return;
+    }
+    let mut log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.stderr(log.reopen().unwrap());
+    let launcher = Launcher::run(command);
+    launcher.hello(Guest::hostile(), Guest::hostile().measurement);
+    assert_eq!(launcher.next(), Reply::Ready);
+    let mut card = launcher.card().started();
+    card.crash(&[0x80, 0x07, 0, 0]);
+    launcher.ended(card.instance);
+    let mut text = String::new();
+    log.read_to_string(&mut text).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("the guest crashed")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(lines[0].contains("at rip 0x2"), "{text}");
 }
 
 fn others_may_use_kvm() -> bool {

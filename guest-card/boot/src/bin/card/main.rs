@@ -10,7 +10,7 @@ use cardhost_boot::{
     entry,
     streams::{self, Event},
 };
-use cardhost_guest::Card;
+use cardhost_guest::{Card, self_test};
 
 use machine::Machine;
 
@@ -19,6 +19,7 @@ use machine::Machine;
 #[unsafe(no_mangle)]
 extern "C" fn card_main(mmio_base: u64, memory_end: u64) -> ! {
     entry::set_up(mmio_base, memory_end);
+    self_test::run().expect("known answers");
     let mut card = Card::new(Machine::new());
     loop {
         match card.platform_mut().next_event() {

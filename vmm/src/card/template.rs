@@ -1,0 +1,84 @@
+//! A guest that has run from its first instruction until it waits for its launch. Every card is a copy of it.
+//!
+//! Until then the guest has been told nothing but that its control stream is open: no seed, no identity, no key. What copies have in common is what
+//! every start of the image would have computed alike.
+
+use std::{
+    fs::File,
+    os::{fd::OwnedFd, unix::fs::FileExt, unix::net::UnixStream},
+};
+
+use cardhost_wire::boot::MEMORY_SIZE;
+use kvm_ioctls::Kvm;
+use vm_memory::{Bytes, GuestAddress};
+
+use super::{
+    Card, End,
+    link::Link,
+    machine::{Blueprint, Machine, MachineError, Registers},
+};
+use crate::{
+    device::{streams::Streams, transport::Transport},
+    image::{self, Image},
+};
+
+/// CPU time that a guest may take to its first idle moment, milliseconds.
+pub(super) const BUDGET_MS: u32 = 5_000;
+pub(super) const PAGE: usize = 4096;
+
+/// The guest cannot be brought to its idle moment.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The system or KVM refused something.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The host gave no memory, descriptor or timer.
+    #[error("no resources for the guest's template")]
+    Resources(#[from] std::io::Error),
+    /// The guest ended.
+    #[error("the guest image does not start")]
+    Guest(#[source] End),
+}
+
+/// What a card starts from.
+pub struct Template {
+    /// Guest memory, sealed against changes; mapped copy-on-write.
+    pub memory: File,
+    /// The vCPU, about to return from the write that says that the guest is idle.
+    pub registers: Registers,
+    /// The device as the guest has set it up, with an open control stream.
+    pub device: (Transport, Streams),
+}
+
+impl Template {
+    /// Runs the image.
+    ///
+    /// # Errors
+    /// See [`TemplateError`].
+    pub fn prepare(kvm: &Kvm, blueprint: &Blueprint, image: &Image) -> Result<Self, TemplateError> {
+        let memory: OwnedFd = image.memory.try_clone()?.into();
+        let machine = Machine::new(kvm, blueprint, memory, &blueprint.at_entry(image.entry))?;
+        // Nobody is at the other end: a guest that has not been launched has nothing to say.
+        let (link, _daemon) = UnixStream::pair()?;
+        let fresh = (Transport::default(), Streams::default());
+        let mut card = Card::new(machine, fresh, Link::new(link), &image.symbols, BUDGET_MS)?;
+        card.run_to_idle_with_control_stream().map_err(TemplateError::Guest)?;
+        let Card { machine, transport, streams, .. } = &mut card;
+        let registers = machine.registers()?;
+        Ok(Self { memory: copy(machine)?, registers, device: (transport.clone(), streams.clone()) })
+    }
+}
+
+/// A sealed copy of guest memory without its empty pages.
+fn copy(machine: &Machine) -> std::io::Result<File> {
+    let file = image::memory(c"card-template")?;
+    let mut page = [0; PAGE];
+    for address in (0..MEMORY_SIZE).step_by(PAGE) {
+        machine.memory.read_slice(&mut page, GuestAddress(address)).map_err(std::io::Error::other)?;
+        if page.iter().any(|byte| *byte != 0) {
+            file.write_all_at(&page, address)?;
+        }
+    }
+    image::seal(&file)?;
+    Ok(file)
+}

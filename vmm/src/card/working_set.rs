@@ -1,0 +1,121 @@
+//! The pages that a card writes on its way from the template to its first answer.
+//!
+//! They are measured once, by a rehearsal with made-up secrets, and copied ahead in one go for every card. A page
+//! that is copied when the guest writes to it costs two faults, and KVM maps neighbours of a page only if they are
+//! there already.
+
+use std::{
+    io::Write,
+    net::Shutdown,
+    ops::Range,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::FileExt, net::UnixStream},
+    },
+    ptr::NonNull,
+};
+
+use cardhost_wire::{
+    boot::MEMORY_SIZE,
+    control::{self, HostMessage, Launch},
+    frame::framed,
+    link::{self, Kind},
+    port::{Port, Protocol},
+};
+use kvm_ioctls::Kvm;
+use nix::sys::mman::{MmapAdvise, madvise};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+
+use super::{
+    Card, End,
+    link::Link,
+    machine::{Blueprint, Machine},
+    template::{BUDGET_MS, PAGE, Template, TemplateError},
+};
+use crate::image::Symbols;
+
+const GATE: Port = Port::Apdu(Protocol::ApduGate);
+
+/// Guest addresses, page by page.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkingSet(Vec<Range<u64>>);
+
+impl WorkingSet {
+    /// Starts a copy of the template with made-up secrets, has it answer an APDU and looks at what it wrote.
+    ///
+    /// # Errors
+    /// See [`TemplateError`].
+    pub fn rehearse(kvm: &Kvm, blueprint: &Blueprint, template: &Template) -> Result<Self, TemplateError> {
+        let memory: OwnedFd = template.memory.try_clone()?.into();
+        let machine = Machine::new(kvm, blueprint, memory, &template.registers)?;
+        let (ours, theirs) = UnixStream::pair()?;
+        let symbols = Symbols::default();
+        let mut card = Card::new(machine, template.device.clone(), Link::new(theirs), &symbols, BUDGET_MS)?;
+        card.launch(&mut made_up_launch());
+        send_script(ours)?;
+        match card.run() {
+            End::SwitchedOff => Ok(Self(written(&card.machine.memory, template)?)),
+            end => Err(TemplateError::Guest(end)),
+        }
+    }
+
+    /// Copies the pages into this machine's memory. Without it the card runs all the same.
+    pub fn populate(&self, memory: &GuestMemoryMmap) {
+        for pages in &self.0 {
+            // An older kernel does not know the advice (Linux 5.14).
+            let _ = populate(memory, pages);
+        }
+    }
+}
+
+/// A launch whose secrets are none.
+fn made_up_launch() -> HostMessage {
+    HostMessage::Launch(Launch {
+        version: control::VERSION,
+        seed: [0x5A; 32],
+        card: [0x5A; 16],
+        owner: [0x5A; 32],
+        image_policy: [0x5A; 32],
+        card_key: [0x5A; 32],
+        default_keys: false,
+    })
+}
+
+/// What a daemon sends to a new card, with four bytes for an APDU, and then its end.
+fn send_script(mut daemon: UnixStream) -> std::io::Result<()> {
+    let message = |port: Port, message: &[u8]| link::frame(Kind::Data, port.number(), &framed(message));
+    let script = [
+        link::frame(Kind::Open, Port::Control.number(), &[]),
+        message(Port::Control, &HostMessage::Start(None).encode()),
+        link::frame(Kind::Open, GATE.number(), &[]),
+        message(GATE, &[0; 4]),
+    ];
+    daemon.write_all(&script.concat())?;
+    daemon.shutdown(Shutdown::Write)
+}
+
+/// The pages that differ from the template's.
+fn written(memory: &GuestMemoryMmap, template: &Template) -> std::io::Result<Vec<Range<u64>>> {
+    let (mut now, mut before) = ([0; PAGE], [0; PAGE]);
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    for address in (0..MEMORY_SIZE).step_by(PAGE) {
+        memory.read_slice(&mut now, GuestAddress(address)).map_err(std::io::Error::other)?;
+        template.memory.read_exact_at(&mut before, address)?;
+        let end = address + PAGE as u64;
+        match ranges.last_mut() {
+            _ if now == before => {}
+            Some(last) if last.end == address => last.end = end,
+            _ => ranges.push(address..end),
+        }
+    }
+    Ok(ranges)
+}
+
+#[expect(unsafe_code, reason = "madvise takes an address")]
+fn populate(memory: &GuestMemoryMmap, pages: &Range<u64>) -> nix::Result<()> {
+    let start = memory.get_host_address(GuestAddress(pages.start)).expect("within guest memory");
+    let length = (pages.end - pages.start) as usize;
+    let start = NonNull::new(start.cast()).expect("a mapping is not at 0");
+    // SAFETY: the range lies in a live private mapping; the advice makes its pages present and changes no byte.
+    unsafe { madvise(start, length, MmapAdvise::MADV_POPULATE_WRITE) }
+}
