@@ -20,8 +20,8 @@ const SUBJECT: [u8; 14] =
 
 /// A way to a guest's streams.
 pub trait Streams {
-    /// Opens the stream of a port.
-    fn open(&mut self, port: Port) -> Result<()>;
+    /// Opens the control stream, sends the start on it and opens the stream of `port`.
+    fn begin(&mut self, start: &[u8], port: Port) -> Result<()>;
     /// Sends a message.
     fn send(&mut self, port: Port, message: &[u8]) -> Result<()>;
     /// Waits for the next message of any port.
@@ -37,15 +37,12 @@ pub struct Card<S> {
 impl<S: Streams> Card<S> {
     /// Starts a new card; its launch has been sent.
     pub fn start(mut streams: S) -> Result<Self> {
-        streams.open(Port::Control)?;
-        streams.send(Port::Control, &HostMessage::Start(None).encode())?;
+        streams.begin(&HostMessage::Start(None).encode(), APDU_PORT)?;
         let mut card = Self { streams, commands: 0 };
         match card.control()? {
-            GuestMessage::Started(_) => {}
+            GuestMessage::Started(_) => Ok(card),
             other => bail!("the card does not start: {other:?}"),
         }
-        card.streams.open(APDU_PORT)?;
-        Ok(card)
     }
 
     /// One APDU exchange.

@@ -1,11 +1,12 @@
 //! A card inside this process: the microVM's machine and device without the link's socket, to time the exchange
 //! alone. The loop is that of a card's process (`cardhost_vmm::card`) with memory in place of the socket.
 
-use std::collections::VecDeque;
-
 use anyhow::{Context, Result, bail};
 use cardhost_vmm::{
-    card::machine::{Blueprint, Machine},
+    card::{
+        machine::{Blueprint, Machine},
+        memory,
+    },
     device::{
         queues,
         streams::{self, Event},
@@ -29,7 +30,7 @@ pub struct InProcess {
     transport: Transport,
     streams: streams::Streams,
     readers: [FrameReader; Port::ALL.len()],
-    opened: VecDeque<Port>,
+    opened: bool,
     /// A vCPU stays alive as long as the launcher would keep one.
     _blueprint: Blueprint,
 }
@@ -40,13 +41,18 @@ impl InProcess {
         let image = Image::load(cardhost_image::GUEST, cardhost_image::GUEST_SHA256)?;
         let kvm = Kvm::new().context("/dev/kvm")?;
         let blueprint = Blueprint::gather(&kvm)?;
-        let machine = Machine::new(&kvm, &blueprint, image.memory.into(), &blueprint.at_entry(image.entry))?;
+        let machine = Machine::new(
+            &kvm,
+            &blueprint,
+            memory::map(&image.memory, &image.large_pages)?,
+            &blueprint.at_entry(image.entry),
+        )?;
         let mut guest = Self {
             machine,
             transport: Transport::default(),
             streams: streams::Streams::default(),
             readers: Default::default(),
-            opened: VecDeque::new(),
+            opened: false,
             _blueprint: blueprint,
         };
         guest.streams.open(Port::Control, false);
@@ -80,7 +86,7 @@ impl InProcess {
         while let Some(packet) = queues::take(&mut self.transport, &self.machine.memory)? {
             match self.streams.receive(packet)? {
                 Some(Event::Data(port, bytes)) => self.readers[index(port)].push(&bytes),
-                Some(Event::Opened(port)) => self.opened.push_back(port),
+                Some(Event::Opened(_)) => self.opened = true,
                 Some(Event::Closed(port)) => bail!("the guest closed {port:?}"),
                 None => {}
             }
@@ -100,11 +106,10 @@ impl InProcess {
 }
 
 impl Streams for InProcess {
-    fn open(&mut self, port: Port) -> Result<()> {
-        if self.streams.open(port, true).is_some() {
-            return Ok(());
-        }
-        while !self.opened.contains(&port) {
+    fn begin(&mut self, start: &[u8], port: Port) -> Result<()> {
+        self.send(Port::Control, start)?;
+        self.streams.open(port, true);
+        while !self.opened {
             self.run()?;
         }
         Ok(())

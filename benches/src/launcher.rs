@@ -55,9 +55,14 @@ impl Launcher {
         }
     }
 
-    /// Starts a new card's process; its link.
-    pub fn card(&mut self) -> Result<Link> {
+    /// A new card's link; its process is launched when the link begins, with all that it is told first on the way.
+    pub fn card(&mut self) -> Result<Link<'_>> {
         let (ours, theirs) = UnixStream::pair()?;
+        let theirs = Some(theirs);
+        Ok(Link { launcher: self, socket: ours, theirs, buffer: Vec::new(), readers: Default::default() })
+    }
+
+    fn start_process(&mut self, link: &UnixStream) -> Result<()> {
         self.started += 1;
         let start = Start {
             instance: self.started,
@@ -67,8 +72,7 @@ impl Launcher {
             cpu_budget_ms: CPU_BUDGET_MS,
             default_keys: false,
         };
-        self.send(&Request::Start(start), theirs.as_raw_fd())?;
-        Ok(Link { socket: ours, buffer: Vec::new(), readers: Default::default() })
+        self.send(&Request::Start(start), link.as_raw_fd())
     }
 
     /// Waits until a card's process has ended, after its link was dropped.
@@ -124,13 +128,21 @@ fn in_memory(name: &str, content: &[u8]) -> Result<File> {
 }
 
 /// A card's link.
-pub struct Link {
+pub struct Link<'a> {
+    launcher: &'a mut Launcher,
     socket: UnixStream,
+    /// The other end, until the process is launched.
+    theirs: Option<UnixStream>,
     buffer: Vec<u8>,
     readers: [FrameReader; Port::ALL.len()],
 }
 
-impl Link {
+impl Link<'_> {
+    fn launch(&mut self) -> Result<()> {
+        let theirs = self.theirs.take().context("a link begins once")?;
+        self.launcher.start_process(&theirs)
+    }
+
     fn frame(&mut self) -> Result<(Header, Vec<u8>)> {
         loop {
             if let Some(header) = self.buffer.first_chunk() {
@@ -160,13 +172,12 @@ impl Link {
     }
 }
 
-impl Streams for Link {
-    fn open(&mut self, port: Port) -> Result<()> {
-        self.socket.write_all(&link::frame(Kind::Open, port.number(), &[]))?;
-        match self.frame()? {
-            (Header { kind: Kind::Opened, .. }, _) => Ok(()),
-            (header, _) => bail!("unexpected {header:?}"),
-        }
+impl Streams for Link<'_> {
+    fn begin(&mut self, start: &[u8], port: Port) -> Result<()> {
+        let open = |port: Port| link::frame(Kind::Open, port.number(), &[]);
+        self.socket.write_all(&[open(Port::Control), open(port)].concat())?;
+        self.send(Port::Control, start)?;
+        self.launch()
     }
 
     fn send(&mut self, port: Port, message: &[u8]) -> Result<()> {
@@ -182,6 +193,7 @@ impl Streams for Link {
             let port = Port::ALL.into_iter().position(|port| port.number() == header.port);
             match (header.kind, port) {
                 (Kind::Data, Some(at)) => self.readers[at].push(&payload),
+                (Kind::Opened, Some(_)) => {}
                 (Kind::Report, _) => bail!("the card reports {:?}", link::Report::decode(&payload)),
                 _ => bail!("unexpected {header:?}"),
             }

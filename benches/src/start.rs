@@ -30,7 +30,7 @@ pub fn measure(effort: Effort) -> Result<Report> {
     Ok(report)
 }
 
-fn first_answer(launcher: &mut Launcher) -> Result<Card<Link>> {
+fn first_answer(launcher: &mut Launcher) -> Result<Card<Link<'_>>> {
     let mut card = Card::start(launcher.card()?)?;
     card.transmit(&TWENTY_BYTES)?;
     Ok(card)

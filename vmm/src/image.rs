@@ -5,7 +5,7 @@ mod symbols;
 
 use std::{ffi::CStr, fs::File, io, os::unix::fs::FileExt};
 
-use cardhost_wire::boot::{IMAGE_BASE, MEMORY_SIZE};
+use cardhost_wire::boot::{DATA_BASE, HEAP_END, MEMORY_SIZE};
 use elf::{ElfBytes, abi::PT_LOAD, endian::LittleEndian, segment::ProgramHeader};
 use nix::{
     fcntl::{FcntlArg, SealFlag, fcntl},
@@ -13,7 +13,7 @@ use nix::{
 };
 use sha2::{Digest, Sha256};
 
-pub use page_tables::ROOT;
+pub use page_tables::{ROOT, TABLE_SPAN as LARGE_PAGE};
 pub use symbols::Symbols;
 
 /// The image cannot be run.
@@ -46,6 +46,8 @@ pub enum ImageError {
 pub struct Image {
     /// Guest memory as it is before the first instruction; sealed against changes.
     pub memory: File,
+    /// Spans of 2 MiB that the guest has by large pages; none is writable.
+    pub large_pages: Vec<u64>,
     /// Address of the first instruction.
     pub entry: u64,
     /// For naming the place of a crash.
@@ -69,9 +71,9 @@ impl Image {
         for segment in &segments {
             memory.write_all_at(elf.segment_data(segment)?, segment.p_vaddr)?;
         }
-        page_tables::write(&memory, &segments)?;
+        let large_pages = page_tables::write(&memory, &segments)?;
         seal(&memory)?;
-        Ok(Self { memory, entry: elf.ehdr.e_entry, symbols: Symbols::read(&elf), measurement })
+        Ok(Self { memory, large_pages, entry: elf.ehdr.e_entry, symbols: Symbols::read(&elf), measurement })
     }
 }
 
@@ -86,7 +88,9 @@ fn segments(elf: &ElfBytes<'_, LittleEndian>) -> Result<Vec<ProgramHeader>, Imag
 fn check(segment: &ProgramHeader) -> Result<(), ImageError> {
     let address = segment.p_vaddr;
     let end = address.checked_add(segment.p_memsz);
-    let fits = address >= IMAGE_BASE && end.is_some_and(|end| end < MEMORY_SIZE);
+    let room =
+        if segment.p_flags & elf::abi::PF_W != 0 { DATA_BASE..HEAP_END } else { HEAP_END..MEMORY_SIZE };
+    let fits = address >= room.start && end.is_some_and(|end| end <= room.end);
     if !fits || segment.p_filesz > segment.p_memsz || !address.is_multiple_of(4096) {
         return Err(ImageError::Segment { address });
     }

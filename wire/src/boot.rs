@@ -1,14 +1,17 @@
 //! How the card process starts the guest, and how the guest waits: addresses, registers, notifications.
 //!
 //! ```text
-//! 0                       null pages, page tables: the guest reads and writes nothing here
+//! 0                       null page, page tables: the guest reads and writes nothing here
 //! STACK_TOP - STACK_SIZE  guard page below, then the stack, rw-
-//! IMAGE_BASE              the ELF's PT_LOAD segments, each with its own rights, W^X
-//! end of the image        heap, rw-, to MEMORY_SIZE
+//! DATA_BASE               the ELF's writable segment, rw-, then the heap, rw-, to HEAP_END
+//! HEAP_END                the other segments, each with its own rights, none writable, to MEMORY_SIZE
 //! MMIO_BASE               one virtio-mmio vsock device, one page
 //! ```
 //!
-//! The entry point runs in 64-bit CPL3 with `rdi` = [`MMIO_BASE`], `rsi` = [`MEMORY_SIZE`], `rsp` = [`STACK_TOP`],
+//! A segment without write access that has whole spans of 2 MiB for itself is mapped by large pages: all cards of a
+//! host then share one, and a card has it after one fault.
+//!
+//! The entry point runs in 64-bit CPL3 with `rdi` = [`MMIO_BASE`], `rsi` = [`HEAP_END`], `rsp` = [`STACK_TOP`],
 //! SSE (and AVX, where the host has it) enabled, interrupts never. Addresses are identity-mapped.
 //!
 //! The device offers only `VIRTIO_F_VERSION_1`, queues of at least [`QUEUE_SIZE`]. The guest uses queue 0 (receive)
@@ -22,13 +25,16 @@
 //! | 1 ([`TX_QUEUE`]) | the transmit queue is full, or the guest is about to end, and has more to do | drains the transmit queue and returns at once |
 
 /// Guest memory, bytes, from address 0 in one slot.
-pub const MEMORY_SIZE: u64 = 4 << 20;
-/// Lowest address of the image.
-pub const IMAGE_BASE: u64 = 2 << 20;
-/// Initial stack pointer, 16-byte aligned.
-pub const STACK_TOP: u64 = IMAGE_BASE;
+pub const MEMORY_SIZE: u64 = 6 << 20;
+/// Lowest address of the image, where its writable segment is.
+pub const DATA_BASE: u64 = 512 << 10;
+/// End of everything writable.
+pub const HEAP_END: u64 = 2 << 20;
+/// Initial stack pointer, 16-byte aligned. Three pages above a boundary of 32 KiB: KVM's shadow paging maps a page
+/// together with its neighbours from such a boundary on, and the start of a card needs three.
+pub const STACK_TOP: u64 = 0x7_B000;
 /// Bytes of the stack; an unmapped guard page lies below.
-pub const STACK_SIZE: u64 = 256 << 10;
+pub const STACK_SIZE: u64 = 236 << 10;
 /// Address of the virtio-mmio device.
 pub const MMIO_BASE: u64 = 0xD000_0000;
 /// Bytes of the device's registers and configuration space (VIRTIO 1.3, 4.2.2).

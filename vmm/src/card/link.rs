@@ -2,10 +2,14 @@
 
 use std::{
     io::{self, Read, Write},
-    os::unix::net::UnixStream,
+    os::{fd::AsRawFd, unix::net::UnixStream},
 };
 
 use cardhost_wire::link::{HEADER, Header, Kind, MAX_PAYLOAD, MalformedHeader};
+use nix::{
+    errno::Errno,
+    sys::socket::{MsgFlags, recv},
+};
 use zeroize::Zeroizing;
 
 /// Room for the usual frame; longer ones grow it for good.
@@ -84,6 +88,20 @@ impl Link {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Takes what has arrived already; the daemon writes ahead of the start.
+    pub fn fill_ahead(&mut self) -> Result<(), LinkError> {
+        self.make_room();
+        match recv(self.socket.as_raw_fd(), &mut self.input[self.end..], MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => Err(LinkError::Closed),
+            Ok(count) => {
+                self.end += count;
+                Ok(())
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
+            Err(error) => Err(io::Error::from(error).into()),
         }
     }
 

@@ -3,17 +3,13 @@
 //! The vCPU never leaves ring 3: there is no descriptor table, no system call entry and no I/O privilege, so that
 //! every privileged act and every fault of the guest ends the card and nothing else (Intel SDM volume 3, 5.5 and 6.15).
 
-use std::{fs::File, os::fd::OwnedFd};
-
-use cardhost_wire::boot::{MEMORY_SIZE, MMIO_BASE, STACK_TOP};
+use cardhost_wire::boot::{HEAP_END, MEMORY_SIZE, MMIO_BASE, STACK_TOP};
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs, kvm_userspace_memory_region, kvm_xcrs,
     kvm_xsave,
 };
 use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
-use vm_memory::{
-    GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, mmap::MmapRegionBuilder,
-};
+use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 use crate::image::ROOT;
 
@@ -42,12 +38,6 @@ pub enum MachineError {
         /// KVM's answer.
         source: kvm_ioctls::Error,
     },
-    /// The guest's memory could not be mapped.
-    #[error("guest memory cannot be mapped")]
-    Memory(#[from] vm_memory::mmap::MmapRegionError),
-    /// The mapping is not a guest memory.
-    #[error("guest memory cannot be described")]
-    Region(#[from] vm_memory::mmap::FromRangesError),
 }
 
 pub(super) trait Asked<T> {
@@ -89,7 +79,7 @@ impl Blueprint {
             rip: entry,
             rsp: STACK_TOP,
             rdi: MMIO_BASE,
-            rsi: MEMORY_SIZE,
+            rsi: HEAP_END,
             rflags: RFLAGS,
             ..Default::default()
         };
@@ -147,10 +137,9 @@ impl Machine {
     pub fn new(
         kvm: &Kvm,
         blueprint: &Blueprint,
-        memory: OwnedFd,
+        memory: GuestMemoryMmap,
         registers: &Registers,
     ) -> Result<Self, MachineError> {
-        let memory = map(memory)?;
         let vm = kvm.create_vm().asked("KVM_CREATE_VM")?;
         insert(&vm, &memory)?;
         let mut vcpu = vm.create_vcpu(0).asked("KVM_CREATE_VCPU")?;
@@ -179,18 +168,6 @@ impl Machine {
             extended: Some(Box::new(self.vcpu.get_xsave().asked("KVM_GET_XSAVE")?)),
         })
     }
-}
-
-/// Copy-on-write.
-fn map(memory: OwnedFd) -> Result<GuestMemoryMmap, MachineError> {
-    let file = vm_memory::FileOffset::new(File::from(memory), 0);
-    let region = MmapRegionBuilder::new(MEMORY_SIZE as usize)
-        .with_mmap_prot(libc::PROT_READ | libc::PROT_WRITE)
-        .with_mmap_flags(libc::MAP_PRIVATE | libc::MAP_NORESERVE)
-        .with_file_offset(file)
-        .build()?;
-    let region = GuestRegionMmap::new(region, GuestAddress(0)).expect("4 MiB from 0 do not overflow");
-    Ok(GuestMemoryMmap::from_regions(vec![region]).expect("one region cannot overlap"))
 }
 
 fn insert(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), MachineError> {

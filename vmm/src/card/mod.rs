@@ -11,6 +11,7 @@
 pub mod crash;
 pub mod link;
 pub mod machine;
+pub mod memory;
 pub mod sandbox;
 pub mod seccomp;
 pub mod statistics;
@@ -113,7 +114,7 @@ impl<'a> Card<'a> {
 
     /// Runs the idle guest until the end, and tells the daemon if it was the guest's fault.
     pub fn run(&mut self) -> End {
-        let end = match self.exchange() {
+        let end = match self.link.fill_ahead().map_err(End::from).and_then(|()| self.exchange()) {
             Ok(never) => match never {},
             Err(end) => end,
         };

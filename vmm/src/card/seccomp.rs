@@ -39,11 +39,15 @@ const IOCTLS: &[(u64, &str)] = &[
 ///
 /// # Errors
 /// The kernel has no seccomp filters.
-pub fn install() -> Result<(), seccompiler::Error> {
-    seccompiler::apply_filter(&program()?)
+pub fn install(program: &BpfProgram) -> Result<(), seccompiler::Error> {
+    seccompiler::apply_filter(program)
 }
 
-fn program() -> Result<BpfProgram, seccompiler::BackendError> {
+/// The table as a filter; compiled once for all cards.
+///
+/// # Errors
+/// The table is malformed.
+pub fn program() -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: std::collections::BTreeMap<_, _> =
         ALLOWED.iter().map(|(call, _)| (*call, vec![])).collect();
     rules.insert(

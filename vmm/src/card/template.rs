@@ -5,7 +5,7 @@
 
 use std::{
     fs::File,
-    os::{fd::OwnedFd, unix::fs::FileExt, unix::net::UnixStream},
+    os::unix::{fs::FileExt, net::UnixStream},
 };
 
 use cardhost_wire::boot::MEMORY_SIZE;
@@ -16,6 +16,7 @@ use super::{
     Card, End,
     link::Link,
     machine::{Blueprint, Machine, MachineError, Registers},
+    memory::{self, MemoryError},
 };
 use crate::{
     device::{streams::Streams, transport::Transport},
@@ -35,6 +36,9 @@ pub enum TemplateError {
     /// The host gave no memory, descriptor or timer.
     #[error("no resources for the guest's template")]
     Resources(#[from] std::io::Error),
+    /// Guest memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The guest ended.
     #[error("the guest image does not start")]
     Guest(#[source] End),
@@ -42,8 +46,10 @@ pub enum TemplateError {
 
 /// What a card starts from.
 pub struct Template {
-    /// Guest memory, sealed against changes; mapped copy-on-write.
+    /// Guest memory, sealed against changes.
     pub memory: File,
+    /// See [`Image::large_pages`].
+    pub large_pages: Vec<u64>,
     /// The vCPU, about to return from the write that says that the guest is idle.
     pub registers: Registers,
     /// The device as the guest has set it up, with an open control stream.
@@ -56,7 +62,7 @@ impl Template {
     /// # Errors
     /// See [`TemplateError`].
     pub fn prepare(kvm: &Kvm, blueprint: &Blueprint, image: &Image) -> Result<Self, TemplateError> {
-        let memory: OwnedFd = image.memory.try_clone()?.into();
+        let memory = memory::map(&image.memory, &image.large_pages)?;
         let machine = Machine::new(kvm, blueprint, memory, &blueprint.at_entry(image.entry))?;
         // Nobody is at the other end: a guest that has not been launched has nothing to say.
         let (link, _daemon) = UnixStream::pair()?;
@@ -65,7 +71,8 @@ impl Template {
         card.run_to_idle_with_control_stream().map_err(TemplateError::Guest)?;
         let Card { machine, transport, streams, .. } = &mut card;
         let registers = machine.registers()?;
-        Ok(Self { memory: copy(machine)?, registers, device: (transport.clone(), streams.clone()) })
+        let device = (transport.clone(), streams.clone());
+        Ok(Self { memory: copy(machine)?, large_pages: image.large_pages.clone(), registers, device })
     }
 }
 

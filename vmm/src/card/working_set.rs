@@ -5,13 +5,10 @@
 //! there already.
 
 use std::{
-    io::Write,
+    io::{Read, Write},
     net::Shutdown,
     ops::Range,
-    os::{
-        fd::OwnedFd,
-        unix::{fs::FileExt, net::UnixStream},
-    },
+    os::unix::{fs::FileExt, net::UnixStream},
     ptr::NonNull,
 };
 
@@ -30,10 +27,13 @@ use super::{
     Card, End,
     link::Link,
     machine::{Blueprint, Machine},
+    memory,
     template::{BUDGET_MS, PAGE, Template, TemplateError},
 };
 use crate::image::Symbols;
 
+/// Bytes of eight pages: the neighbourhood that KVM's shadow paging maps at once (`PTE_PREFETCH_NUM`).
+const GROUP: usize = 8 * PAGE;
 const GATE: Port = Port::Apdu(Protocol::ApduGate);
 
 /// Guest addresses, page by page.
@@ -46,15 +46,15 @@ impl WorkingSet {
     /// # Errors
     /// See [`TemplateError`].
     pub fn rehearse(kvm: &Kvm, blueprint: &Blueprint, template: &Template) -> Result<Self, TemplateError> {
-        let memory: OwnedFd = template.memory.try_clone()?.into();
+        let memory = memory::map(&template.memory, &template.large_pages)?;
         let machine = Machine::new(kvm, blueprint, memory, &template.registers)?;
         let (ours, theirs) = UnixStream::pair()?;
         let symbols = Symbols::default();
         let mut card = Card::new(machine, template.device.clone(), Link::new(theirs), &symbols, BUDGET_MS)?;
         card.launch(&mut made_up_launch());
-        send_script(ours)?;
+        send_script(&ours)?;
         match card.run() {
-            End::SwitchedOff => Ok(Self(written(&card.machine.memory, template)?)),
+            End::SwitchedOff if answered(&ours)? => Ok(Self(written(&card.machine.memory, template)?)),
             end => Err(TemplateError::Guest(end)),
         }
     }
@@ -82,7 +82,7 @@ fn made_up_launch() -> HostMessage {
 }
 
 /// What a daemon sends to a new card, with four bytes for an APDU, and then its end.
-fn send_script(mut daemon: UnixStream) -> std::io::Result<()> {
+fn send_script(mut daemon: &UnixStream) -> std::io::Result<()> {
     let message = |port: Port, message: &[u8]| link::frame(Kind::Data, port.number(), &framed(message));
     let script = [
         link::frame(Kind::Open, Port::Control.number(), &[]),
@@ -94,21 +94,38 @@ fn send_script(mut daemon: UnixStream) -> std::io::Result<()> {
     daemon.shutdown(Shutdown::Write)
 }
 
-/// The pages that differ from the template's.
+/// The card has said more than that its streams are open.
+fn answered(mut daemon: &UnixStream) -> std::io::Result<bool> {
+    daemon.set_nonblocking(true)?;
+    let mut said = [0; 2 * link::HEADER + 1];
+    Ok(daemon.read(&mut said)? == said.len())
+}
+
+/// The pages that differ from the template's, in each group together with those before them: KVM maps a page with
+/// its neighbours from the group's first on, as far as they are there.
 fn written(memory: &GuestMemoryMmap, template: &Template) -> std::io::Result<Vec<Range<u64>>> {
-    let (mut now, mut before) = ([0; PAGE], [0; PAGE]);
     let mut ranges: Vec<Range<u64>> = Vec::new();
-    for address in (0..MEMORY_SIZE).step_by(PAGE) {
-        memory.read_slice(&mut now, GuestAddress(address)).map_err(std::io::Error::other)?;
-        template.memory.read_exact_at(&mut before, address)?;
-        let end = address + PAGE as u64;
+    for group in (0..MEMORY_SIZE).step_by(GROUP) {
+        let Some(end) = last_written(memory, template, group)? else { continue };
         match ranges.last_mut() {
-            _ if now == before => {}
-            Some(last) if last.end == address => last.end = end,
-            _ => ranges.push(address..end),
+            Some(before) if before.end == group => before.end = end,
+            _ => ranges.push(group..end),
         }
     }
     Ok(ranges)
+}
+
+/// The end of the last page of a group that differs from the template's.
+fn last_written(memory: &GuestMemoryMmap, template: &Template, group: u64) -> std::io::Result<Option<u64>> {
+    let (mut now, mut before) = ([0; PAGE], [0; PAGE]);
+    for address in (0..GROUP).step_by(PAGE).rev().map(|offset| group + offset as u64) {
+        memory.read_slice(&mut now, GuestAddress(address)).map_err(std::io::Error::other)?;
+        template.memory.read_exact_at(&mut before, address)?;
+        if now != before {
+            return Ok(Some(address + PAGE as u64));
+        }
+    }
+    Ok(None)
 }
 
 #[expect(unsafe_code, reason = "madvise takes an address")]

@@ -26,6 +26,8 @@ use std::{
 use crate::{
     card::{
         machine::{Blueprint, MachineError},
+        memory::{self, MemoryError},
+        seccomp,
         template::{Template, TemplateError},
         working_set::WorkingSet,
     },
@@ -51,6 +53,8 @@ use nix::{
     },
     unistd::Pid,
 };
+use seccompiler::{BackendError, BpfProgram};
+use vm_memory::GuestMemoryMmap;
 
 /// Longest image read; guest memory is smaller.
 const MAX_IMAGE: u64 = 2 * MEMORY_SIZE;
@@ -81,6 +85,12 @@ pub enum LauncherError {
     /// The guest image.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The table of system calls.
+    #[error("the system call filter cannot be compiled")]
+    Filter(#[from] BackendError),
+    /// Guest memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// The guest does not run to its idle moment.
     #[error(transparent)]
     Template(#[from] TemplateError),
@@ -101,7 +111,10 @@ pub struct Launcher {
     blueprint: Blueprint,
     image: Image,
     template: Template,
+    /// The template as every card has it by the fork. The launcher never writes to it.
+    memory: GuestMemoryMmap,
     working_set: WorkingSet,
+    filter: BpfProgram,
     host_key: HostKey,
     children: SignalFd,
     cards: HashMap<Pid, u64>,
@@ -158,6 +171,7 @@ impl Launcher {
         let image = Image::load(&contents(image)?, measurement)?;
         let template = Template::prepare(&kvm, &blueprint, &image)?;
         let working_set = WorkingSet::rehearse(&kvm, &blueprint, &template)?;
+        let memory = memory::map(&template.memory, &template.large_pages)?;
         let host_key = host_key::open(Path::new(&host_key))?;
         if let Some(why) = host_key.swappable {
             log(&format!("layer missing: the host key's page is not locked and may be swapped out: {why}"));
@@ -171,7 +185,9 @@ impl Launcher {
             blueprint,
             image,
             template,
+            memory,
             working_set,
+            filter: seccomp::program()?,
             host_key,
             children: child_signals()?,
             cards: HashMap::new(),

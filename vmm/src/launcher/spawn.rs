@@ -33,9 +33,8 @@ const EXIT_DAEMON: i32 = 4;
 
 /// Where the kept descriptors stand in a card's process; standard error stays 2.
 const LINK: RawFd = 3;
-const TEMPLATE: RawFd = 4;
-const KVM: RawFd = 5;
-const FIRST_UNUSED: libc::c_uint = 6;
+const KVM: RawFd = 4;
+const FIRST_UNUSED: libc::c_uint = 5;
 /// Out of the way of the numbers above while they are arranged.
 const ASIDE: RawFd = 64;
 
@@ -73,15 +72,16 @@ fn live(
 ) -> Result<Infallible, SetUpError> {
     die_with(parent)?;
     SigSet::empty().thread_set_mask()?;
-    let Kept { link, template, kvm } = keep_only(link, launcher)?;
-    let machine = Machine::new(&kvm, &launcher.blueprint, template, &launcher.template.registers)?;
+    let Kept { link, kvm } = keep_only(link, launcher)?;
+    let memory = launcher.memory.clone();
+    let machine = Machine::new(&kvm, &launcher.blueprint, memory, &launcher.template.registers)?;
     launcher.working_set.populate(&machine.memory);
     drop(kvm);
     let device = launcher.template.device.clone();
     let mut card = Card::new(machine, device, Link::new(link), &launcher.image.symbols, budget_ms)?;
     card.launch(launch);
     sandbox::enter()?;
-    seccomp::install()?;
+    seccomp::install(&launcher.filter)?;
     exit(finish(&card.run()))
 }
 
@@ -102,31 +102,26 @@ fn die_with(parent: Pid) -> Result<(), SetUpError> {
 /// The only descriptors that a card's process has from its launcher, beside standard error.
 struct Kept {
     link: UnixStream,
-    template: OwnedFd,
     kvm: Kvm,
 }
 
 /// Moves what is needed to known numbers and closes everything else.
 #[expect(unsafe_code, reason = "the child's copies of the launcher's descriptors are closed by number")]
 fn keep_only(link: &OwnedFd, launcher: &Launcher) -> Result<Kept, Errno> {
-    let sources = [link.as_raw_fd(), launcher.template.memory.as_raw_fd(), launcher.kvm.as_raw_fd()];
+    let sources = [link.as_raw_fd(), launcher.kvm.as_raw_fd()];
     // SAFETY: plain descriptor calls. The launcher's owners of these numbers exist in this process too, but are
-    // never used or dropped again: it ends by `_exit`. The three numbers taken over below have no other owner.
+    // never used or dropped again: it ends by `_exit`. The two numbers taken over below have no other owner.
     unsafe {
-        for (source, number) in sources.into_iter().zip([LINK, TEMPLATE, KVM]) {
+        for (source, number) in sources.into_iter().zip([LINK, KVM]) {
             Errno::result(libc::fcntl(source, libc::F_DUPFD_CLOEXEC, ASIDE + number))?;
         }
-        for number in [LINK, TEMPLATE, KVM] {
+        for number in [LINK, KVM] {
             Errno::result(libc::dup2(ASIDE + number, number))?;
         }
         libc::close(0);
         libc::close(1);
         Errno::result(libc::close_range(FIRST_UNUSED, libc::c_uint::MAX, 0))?;
-        Ok(Kept {
-            link: UnixStream::from_raw_fd(LINK),
-            template: OwnedFd::from_raw_fd(TEMPLATE),
-            kvm: Kvm::from_raw_fd(KVM),
-        })
+        Ok(Kept { link: UnixStream::from_raw_fd(LINK), kvm: Kvm::from_raw_fd(KVM) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every hostile act of a guest ends its own card, with a diagnosis, and nothing else.
 
 use cardhost_wire::{
-    boot::{IMAGE_BASE, MEMORY_SIZE, STACK_SIZE, STACK_TOP},
+    boot::{DATA_BASE, MEMORY_SIZE, STACK_SIZE, STACK_TOP},
     control::GuestMessage,
     link::{Crash, CrashCause},
     port::Port,
@@ -79,7 +79,7 @@ fn privileged_instructions_end_the_card() {
     ] {
         let crash = crash(&launcher, act, 0);
         assert_exception(&crash, vector);
-        assert!((IMAGE_BASE..MEMORY_SIZE).contains(&crash.rip), "{crash:?}");
+        assert!((DATA_BASE..MEMORY_SIZE).contains(&crash.rip), "{crash:?}");
         assert!(!crash.symbol.is_empty(), "{crash:?}");
         assert_eq!(neighbour.apdu(&command(0, 0)).len(), 4);
     }
@@ -112,8 +112,8 @@ fn forbidden_memory_ends_the_card() {
     let launcher = Launcher::new(Guest::hostile());
     let guard = STACK_TOP - STACK_SIZE - 4096..STACK_TOP - STACK_SIZE;
     for (act, addresses) in [
-        (0x08, IMAGE_BASE..MEMORY_SIZE),      // write to text
-        (0x09, IMAGE_BASE..MEMORY_SIZE),      // execute data
+        (0x08, DATA_BASE..MEMORY_SIZE),       // write to text
+        (0x09, DATA_BASE..MEMORY_SIZE),       // execute data
         (0x0A, 0..1),                         // null
         (0x0B, guard),                        // stack overflow
         (0x0E, 0x1000..0x1001),               // page tables
