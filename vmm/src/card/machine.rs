@@ -5,8 +5,8 @@
 
 use cardhost_wire::boot::{HEAP_END, MEMORY_SIZE, MMIO_BASE, STACK_TOP};
 use kvm_bindings::{
-    CpuId, KVM_MAX_CPUID_ENTRIES, kvm_regs, kvm_segment, kvm_sregs, kvm_userspace_memory_region, kvm_xcrs,
-    kvm_xsave,
+    CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2, kvm_regs, kvm_segment, kvm_sregs,
+    kvm_userspace_memory_region, kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
@@ -24,6 +24,9 @@ const EFER: u64 = 1 << 8 | 1 << 10 | 1 << 11;
 const XCR0_AVX: u64 = 0b111;
 /// Bit 1 is always set; interrupts off, I/O privilege level 0.
 const RFLAGS: u64 = 0x2;
+/// Extended state (Intel SDM volume 2, CPUID), with a sub-leaf for each component.
+const XSAVE_LEAF: u32 = 0xD;
+const XSAVE_AVX: u32 = 2;
 const CPUID_XSAVE: u32 = 1 << 26;
 const CPUID_AVX: u32 = 1 << 28;
 
@@ -65,7 +68,8 @@ impl Blueprint {
     /// # Errors
     /// [`MachineError::Kvm`].
     pub fn gather(kvm: &Kvm) -> Result<Self, MachineError> {
-        let cpuid = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).asked("KVM_GET_SUPPORTED_CPUID")?;
+        let offered = kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).asked("KVM_GET_SUPPORTED_CPUID")?;
+        let cpuid = needed(&offered);
         let vm = kvm.create_vm().asked("KVM_CREATE_VM")?;
         let vcpu = vm.create_vcpu(0).asked("KVM_CREATE_VCPU")?;
         let xcr0 = has_avx(&cpuid).then_some(XCR0_AVX);
@@ -85,6 +89,18 @@ impl Blueprint {
         };
         Registers { general, system: self.sregs, extended: None }
     }
+}
+
+/// The leaves that the guest's libraries and KVM's checks of the registers look at: instructions, XSAVE, address
+/// widths. Fewer are set faster, and a guest need not know the host.
+fn needed(offered: &CpuId) -> CpuId {
+    let is_needed = |leaf: &&kvm_cpuid_entry2| match leaf.function {
+        0 | 1 | 7 | 0x8000_0000 | 0x8000_0001 | 0x8000_0008 => true,
+        XSAVE_LEAF => leaf.index <= XSAVE_AVX,
+        _ => false,
+    };
+    let leaves: Vec<_> = offered.as_slice().iter().filter(is_needed).copied().collect();
+    CpuId::from_entries(&leaves).expect("no more than were offered")
 }
 
 fn has_avx(cpuid: &CpuId) -> bool {
