@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::{
     CardError, Cards, Presence,
+    entry::{Entry, Live},
     ports::Response,
-    registry::{Entry, Live},
     task::Mail,
 };
 

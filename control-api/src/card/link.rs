@@ -74,6 +74,11 @@ impl Link {
         }
     }
 
+    /// Sends what is queued as far as the link takes it.
+    pub(super) fn send_ahead(&mut self) -> Result<(), CardError> {
+        self.flush()
+    }
+
     /// The next frame; sends what is queued meanwhile. Cancelling loses nothing.
     pub(super) async fn next(&mut self) -> Result<Frame, CardError> {
         loop {

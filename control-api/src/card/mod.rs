@@ -10,11 +10,13 @@
 //! What a guest says is checked before it is used; one that breaks the protocol is killed.
 
 mod channel;
+mod entry;
 mod guest;
 mod link;
 mod ports;
 mod registry;
 mod start;
+mod status;
 mod task;
 
 use std::{sync::Arc, time::Duration};
@@ -22,7 +24,8 @@ use std::{sync::Arc, time::Duration};
 use cardhost_wire::control::{Failure, Refusal};
 
 pub use channel::Channel;
-pub use registry::{CardStatus, Cards};
+pub use registry::Cards;
+pub use status::CardStatus;
 
 use crate::{launcher::LauncherError, store::StoreError};
 

@@ -2,23 +2,19 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use cardhost_wire::{
-    control::{Answer, CardId, Command, Refusal, Started},
+    control::{Answer, CardId, Command, Started},
     frame::FrameReader,
-    link::Statistics,
     port::Protocol,
 };
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::{
-    sync::{self, Notify, mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     time,
 };
 use tracing::Instrument as _;
@@ -26,9 +22,10 @@ use uuid::Uuid;
 
 use super::{
     CardError, Channel, Presence, START_TIMEOUT,
+    entry::{Entry, Live, Standing},
     guest::Guest,
     link::Link,
-    ports::{Ports, Reply},
+    ports::Ports,
     start::{self, State},
     task::{End, MAILBOX, Mail, Task},
 };
@@ -43,26 +40,6 @@ use crate::{
 
 /// How long a killed process may take to be gone before it is only reported.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a card's process may take to tell its counters.
-const STATISTICS_TIMEOUT: Duration = Duration::from_secs(1);
-const NO_CARD: &str = "the terminal has no card";
-
-/// A card as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CardStatus {
-    /// Its terminal.
-    pub terminal: Name,
-    /// Its process, if it is live.
-    pub pid: Option<u32>,
-    /// Resident memory of the guest, KiB, if it is live.
-    pub memory_kib: Option<u64>,
-    /// Why its guest does not accept the stored state, if so.
-    pub refused: Option<Refusal>,
-    /// Its credentials.
-    pub credentials: u32,
-    /// SHA-256 of its guest image.
-    pub image: [u8; 32],
-}
 
 /// The registry. Cloning gives another handle of the same.
 #[derive(Clone)]
@@ -73,31 +50,6 @@ struct Inner {
     launcher: Launcher,
     entries: Mutex<HashMap<Name, Arc<Entry>>>,
     ended: Notify,
-}
-
-/// What is known of a terminal's card while somebody uses or watches it.
-pub(super) struct Entry {
-    terminal: Name,
-    /// Held while a card is started, so that two first uses make one microVM.
-    starting: sync::Mutex<()>,
-    standing: Mutex<Standing>,
-    presence: watch::Sender<Presence>,
-    channels: [AtomicBool; Protocol::ALL.len()],
-}
-
-enum Standing {
-    AtRest,
-    Live(Live),
-    Refused(Refusal),
-}
-
-/// A running card. Cloning gives another handle of the same.
-#[derive(Clone)]
-pub(super) struct Live {
-    pub(super) mail: mpsc::Sender<Mail>,
-    pid: u32,
-    stop: Arc<Mutex<Option<oneshot::Sender<()>>>>,
-    gone: watch::Receiver<bool>,
 }
 
 impl Cards {
@@ -145,10 +97,10 @@ impl Cards {
         let _one_at_a_time = entry.starting.lock().await;
         let mut card = CardId::default();
         getrandom::fill(&mut card).map_err(|error| CardError::Resources(error.into()))?;
-        let (link, instance) = self.launch(terminal, card, None).await?;
+        let (link, instance) = self.launch(terminal, card, None, State::new_card()).await?;
         let record = self.new_record(terminal, card, &instance);
         self.0.store.write(move |transaction| cards::insert(transaction, &record)).await?;
-        self.bring_up(&entry, card, link, instance, State::new_card()).await?;
+        self.bring_up(&entry, card, link, instance, 0).await?;
         Ok(card)
     }
 
@@ -175,33 +127,6 @@ impl Cards {
         self.0.ended.notified().await;
     }
 
-    /// The terminal's card as operators see it, `None` if it has none.
-    pub async fn status(&self, terminal: &Name) -> Result<Option<CardStatus>, CardError> {
-        let name = terminal.clone();
-        let found = self.0.store.read(move |connection| {
-            let Some(card) = cards::find(connection, &name)? else { return Ok(None) };
-            let credentials = cards::count_credentials(connection, &card.card)?;
-            Ok(Some((card, credentials)))
-        });
-        let Some((card, credentials)) = found.await? else { return Ok(None) };
-        let mut status = self.describe(card, credentials);
-        status.memory_kib = self.memory_kib(terminal).await;
-        Ok(Some(status))
-    }
-
-    /// At most `limit` cards of the terminals after this name, without their memory.
-    pub async fn list(&self, after: String, limit: u32) -> Result<Vec<CardStatus>, CardError> {
-        let read = self.0.store.read(move |connection| {
-            let found = cards::list(connection, &after, limit)?;
-            let count = |card: CardRecord| {
-                let credentials = cards::count_credentials(connection, &card.card)?;
-                Ok((card, credentials))
-            };
-            found.into_iter().map(count).collect::<rusqlite::Result<Vec<_>>>()
-        });
-        Ok(read.await?.into_iter().map(|(card, credentials)| self.describe(card, credentials)).collect())
-    }
-
     /// The running card, started from its stored state if it is at rest.
     pub(super) async fn start(&self, entry: &Arc<Entry>) -> Result<Live, CardError> {
         if let Some(live) = entry.running() {
@@ -213,9 +138,9 @@ impl Cards {
         }
         entry.wait_until_gone().await;
         let (card, state) = self.load(&entry.terminal).await?.ok_or(CardError::Absent)?;
-        let (link, instance) =
-            self.launch(&entry.terminal, card.card, Some(card.wrapped_key.clone())).await?;
-        self.bring_up(entry, card.card, link, instance, state).await
+        let CardRecord { card, wrapped_key, epoch, .. } = card;
+        let (link, instance) = self.launch(&entry.terminal, card, Some(wrapped_key), state).await?;
+        self.bring_up(entry, card, link, instance, epoch).await
     }
 
     /// Drops what is known of a terminal that nobody uses or watches.
@@ -238,7 +163,7 @@ impl Cards {
             let found = cards::find(&connection, &terminal)?.filter(|card| card.state == CardState::InUse);
             let Some(card) = found else { return Ok(None) };
             let records = cards::records(&connection, &card.card)?;
-            let state = State { epoch: card.epoch, head: card.head.clone(), records };
+            let state = State { head: card.head.clone(), records };
             Ok(Some((card, state)))
         });
         read.await
@@ -249,8 +174,10 @@ impl Cards {
         terminal: &Name,
         card: CardId,
         wrapped_key: Option<Vec<u8>>,
+        state: State,
     ) -> Result<(Link, Instance), CardError> {
-        let (link, theirs) = Link::pair().map_err(CardError::Resources)?;
+        let (mut link, theirs) = Link::pair().map_err(CardError::Resources)?;
+        start::begin(&mut link, state)?;
         let owner = Sha256::digest(terminal.as_str()).into();
         let start = CardStart { card, owner, wrapped_key };
         let launched = time::timeout(START_TIMEOUT, self.0.launcher.start(start, theirs)).await;
@@ -263,10 +190,10 @@ impl Cards {
         card: CardId,
         mut link: Link,
         instance: Instance,
-        state: State,
+        epoch: u64,
     ) -> Result<Live, CardError> {
         let began = time::Instant::now();
-        let verdict = time::timeout(START_TIMEOUT, start::start(&mut link, state)).await;
+        let verdict = time::timeout(START_TIMEOUT, start::finish(&mut link, epoch)).await;
         match verdict.unwrap_or(Err(CardError::TimedOut)) {
             Ok((started, reader)) => {
                 metrics::histogram!("cardhost_card_start_seconds").record(began.elapsed());
@@ -371,24 +298,8 @@ impl Cards {
         }
     }
 
-    fn describe(&self, card: CardRecord, credentials: u32) -> CardStatus {
-        let known = self.entries().get(&card.terminal).cloned();
-        let (pid, refused) = known.map_or((None, None), |entry| match &*entry.standing() {
-            Standing::Live(live) if live.is_running() => (Some(live.pid), None),
-            Standing::Refused(why) => (None, Some(*why)),
-            Standing::AtRest | Standing::Live(_) => (None, None),
-        });
-        let (terminal, image) = (card.terminal, card.measurement);
-        CardStatus { terminal, pid, memory_kib: None, refused, credentials, image }
-    }
-
-    async fn memory_kib(&self, terminal: &Name) -> Option<u64> {
-        let live = self.entries().get(terminal).cloned()?.running()?;
-        let (reply, answered) = oneshot::channel();
-        live.mail.send(Mail::Statistics { reply }).await.ok()?;
-        let Statistics { resident_pages, .. } =
-            time::timeout(STATISTICS_TIMEOUT, answered).await.ok()?.ok()?;
-        Some(resident_pages.saturating_mul(4))
+    pub(super) fn store(&self) -> &Store {
+        &self.0.store
     }
 
     fn entry(&self, terminal: &Name) -> Arc<Entry> {
@@ -396,107 +307,7 @@ impl Cards {
         entries.entry(terminal.clone()).or_insert_with(|| Arc::new(Entry::new(terminal))).clone()
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<Name, Arc<Entry>>> {
+    pub(super) fn entries(&self) -> MutexGuard<'_, HashMap<Name, Arc<Entry>>> {
         self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Entry {
-    fn new(terminal: &Name) -> Self {
-        Self {
-            terminal: terminal.clone(),
-            starting: sync::Mutex::default(),
-            standing: Mutex::new(Standing::AtRest),
-            presence: watch::Sender::new(Presence::Absent { reason: NO_CARD }),
-            channels: Default::default(),
-        }
-    }
-
-    pub(super) fn presence(&self) -> watch::Receiver<Presence> {
-        self.presence.subscribe()
-    }
-
-    /// Takes the protocol's only channel; false if it is taken.
-    pub(super) fn reserve(&self, protocol: Protocol) -> bool {
-        !self.channels[protocol as usize].swap(true, Ordering::AcqRel)
-    }
-
-    pub(super) fn release(&self, protocol: Protocol) {
-        self.channels[protocol as usize].store(false, Ordering::Release);
-    }
-
-    fn is_idle(&self) -> bool {
-        self.presence.receiver_count() == 0 && matches!(*self.standing(), Standing::AtRest)
-    }
-
-    fn running(&self) -> Option<Live> {
-        match &*self.standing() {
-            Standing::Live(live) => Some(live.clone()).filter(Live::is_running),
-            Standing::AtRest | Standing::Refused(_) => None,
-        }
-    }
-
-    /// Waits for the end of a card that stopped already.
-    async fn wait_until_gone(&self) {
-        let live = match &*self.standing() {
-            Standing::Live(live) => Some(live.clone()),
-            Standing::AtRest | Standing::Refused(_) => None,
-        };
-        if let Some(mut live) = live {
-            drop(live.gone.wait_for(|gone| *gone).await);
-        }
-    }
-
-    fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Live {
-    pub(super) fn is_running(&self) -> bool {
-        !self.mail.is_closed()
-    }
-
-    /// Puts a question to the card's task and waits for its answer.
-    pub(super) async fn ask<T>(&self, mail: impl FnOnce(Reply<T>) -> Mail) -> Result<T, CardError> {
-        let (reply, answered) = oneshot::channel();
-        self.mail.send(mail(reply)).await.map_err(|_| CardError::Stopped)?;
-        answered.await.map_err(|_| CardError::Stopped)?
-    }
-
-    async fn stop(mut self) {
-        if let Some(stop) = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // It may have stopped by itself already.
-            let _ = stop.send(());
-        }
-        drop(self.gone.wait_for(|gone| *gone).await);
-    }
-}
-
-impl Presence {
-    fn count_reset(&mut self) -> bool {
-        match self {
-            Self::Present { reset, .. } => {
-                *reset += 1;
-                true
-            }
-            Self::Absent { .. } => false,
-        }
-    }
-
-    /// Follows the store; true if that changed anything.
-    fn update(&mut self, atr: Option<Vec<u8>>) -> bool {
-        match (&*self, atr) {
-            (Self::Present { atr: seen, .. }, Some(atr)) if **seen == *atr => false,
-            (Self::Absent { .. }, None) => false,
-            (_, Some(atr)) => {
-                *self = Self::Present { atr: atr.into(), reset: 0 };
-                true
-            }
-            (Self::Present { .. }, None) => {
-                *self = Self::Absent { reason: "the card's last credential is gone" };
-                true
-            }
-        }
     }
 }

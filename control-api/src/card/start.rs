@@ -19,7 +19,6 @@ const MAX_ATR: usize = 33;
 
 /// The stored state that a card is started with.
 pub(super) struct State {
-    pub(super) epoch: u64,
     pub(super) head: Option<Vec<u8>>,
     pub(super) records: Vec<SealedRecord>,
 }
@@ -27,18 +26,23 @@ pub(super) struct State {
 impl State {
     /// The state of a new card.
     pub(super) const fn new_card() -> Self {
-        Self { epoch: 0, head: None, records: Vec::new() }
+        Self { head: None, records: Vec::new() }
     }
 }
 
-/// Opens the control stream, hands over the state and waits for the verdict.
-pub(super) async fn start(link: &mut Link, state: State) -> Result<(Started, FrameReader), CardError> {
-    open_control(link).await?;
-    let epoch = state.epoch;
+/// Queues all that the guest is told first, and sends as much as the link takes. Done before the card is launched:
+/// its process then finds everything at once, and the guest starts in one go.
+pub(super) fn begin(link: &mut Link, state: State) -> Result<(), CardError> {
+    link.signal(Kind::Open, Port::Control.number());
     for chunk in chunks(state.records) {
         send(link, &HostMessage::State(chunk));
     }
     send(link, &HostMessage::Start(state.head));
+    link.send_ahead()
+}
+
+/// Waits for the guest's verdict on a state of this epoch.
+pub(super) async fn finish(link: &mut Link, epoch: u64) -> Result<(Started, FrameReader), CardError> {
     let mut reader = FrameReader::new();
     let started = verdict(link, &mut reader).await?;
     if started.epoch != epoch || started.atr.len() > MAX_ATR {
@@ -47,23 +51,12 @@ pub(super) async fn start(link: &mut Link, state: State) -> Result<(Started, Fra
     Ok((started, reader))
 }
 
-async fn open_control(link: &mut Link) -> Result<(), CardError> {
-    link.signal(Kind::Open, Port::Control.number());
-    loop {
-        let frame = link.next().await?;
-        match frame.kind {
-            Kind::Opened if frame.port == Port::Control.number() => return Ok(()),
-            Kind::Report => task::report(&frame.payload)?,
-            _ => return Err(CardError::Misbehaved(Violation::Unexpected)),
-        };
-    }
-}
-
 async fn verdict(link: &mut Link, reader: &mut FrameReader) -> Result<Started, CardError> {
     loop {
         let frame = link.next().await?;
         match frame.kind {
             Kind::Data if frame.port == Port::Control.number() => reader.push(&frame.payload),
+            Kind::Opened if frame.port == Port::Control.number() => {}
             Kind::Report => drop(task::report(&frame.payload)?),
             _ => return Err(CardError::Misbehaved(Violation::Unexpected)),
         }

@@ -1,0 +1,81 @@
+//! Cards as operators see them.
+
+use std::time::Duration;
+
+use cardhost_wire::{control::Refusal, link::Statistics};
+use tokio::{sync::oneshot, time};
+
+use super::{CardError, Cards, entry::Standing, task::Mail};
+use crate::{
+    auth::name::Name,
+    store::cards::{self, CardRecord},
+};
+
+/// How long a card's process may take to tell its counters.
+const STATISTICS_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A card as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardStatus {
+    /// Its terminal.
+    pub terminal: Name,
+    /// Its process, if it is live.
+    pub pid: Option<u32>,
+    /// Resident memory of the guest, KiB, if it is live.
+    pub memory_kib: Option<u64>,
+    /// Why its guest does not accept the stored state, if so.
+    pub refused: Option<Refusal>,
+    /// Its credentials.
+    pub credentials: u32,
+    /// SHA-256 of its guest image.
+    pub image: [u8; 32],
+}
+
+impl Cards {
+    /// The terminal's card as operators see it, `None` if it has none.
+    pub async fn status(&self, terminal: &Name) -> Result<Option<CardStatus>, CardError> {
+        let name = terminal.clone();
+        let found = self.store().read(move |connection| {
+            let Some(card) = cards::find(connection, &name)? else { return Ok(None) };
+            let credentials = cards::count_credentials(connection, &card.card)?;
+            Ok(Some((card, credentials)))
+        });
+        let Some((card, credentials)) = found.await? else { return Ok(None) };
+        let mut status = self.describe(card, credentials);
+        status.memory_kib = self.memory_kib(terminal).await;
+        Ok(Some(status))
+    }
+
+    /// At most `limit` cards of the terminals after this name, without their memory.
+    pub async fn list(&self, after: String, limit: u32) -> Result<Vec<CardStatus>, CardError> {
+        let read = self.store().read(move |connection| {
+            let found = cards::list(connection, &after, limit)?;
+            let count = |card: CardRecord| {
+                let credentials = cards::count_credentials(connection, &card.card)?;
+                Ok((card, credentials))
+            };
+            found.into_iter().map(count).collect::<rusqlite::Result<Vec<_>>>()
+        });
+        Ok(read.await?.into_iter().map(|(card, credentials)| self.describe(card, credentials)).collect())
+    }
+
+    fn describe(&self, card: CardRecord, credentials: u32) -> CardStatus {
+        let known = self.entries().get(&card.terminal).cloned();
+        let (pid, refused) = known.map_or((None, None), |entry| match &*entry.standing() {
+            Standing::Live(live) if live.is_running() => (Some(live.pid), None),
+            Standing::Refused(why) => (None, Some(*why)),
+            Standing::AtRest | Standing::Live(_) => (None, None),
+        });
+        let (terminal, image) = (card.terminal, card.measurement);
+        CardStatus { terminal, pid, memory_kib: None, refused, credentials, image }
+    }
+
+    async fn memory_kib(&self, terminal: &Name) -> Option<u64> {
+        let live = self.entries().get(terminal).cloned()?.running()?;
+        let (reply, answered) = oneshot::channel();
+        live.mail.send(Mail::Statistics { reply }).await.ok()?;
+        let Statistics { resident_pages, .. } =
+            time::timeout(STATISTICS_TIMEOUT, answered).await.ok()?.ok()?;
+        Some(resident_pages.saturating_mul(4))
+    }
+}
