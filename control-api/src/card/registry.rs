@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     auth::name::Name,
-    launcher::{CardStart, Instance, Launcher},
+    launcher::{CardStart, Instance, Launcher, LauncherError},
     store::{
         Store, StoreError,
         cards::{self, CardRecord, CardState},
@@ -84,6 +84,11 @@ impl Cards {
     ) -> Result<Answer, CardError> {
         let live = self.start(&self.entry(terminal)).await?;
         live.ask(|reply| Mail::Command { command, intent, reply }).await
+    }
+
+    /// Makes sure that the launcher runs and accepts starts.
+    pub async fn ready(&self) -> Result<(), LauncherError> {
+        self.0.launcher.ready().await
     }
 
     /// Makes sure that the terminal's card runs.

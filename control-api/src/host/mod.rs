@@ -2,34 +2,38 @@
 
 mod administrator;
 mod authority;
+mod config;
+mod error;
 mod names;
+mod tls;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use futures_util::future::join_all;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
-    audit::{Audit, SigningKey, SigningKeyError},
+    audit::{Audit, SigningKey},
     auth::password::Passwords,
-    authority::{Authority, AuthorityConfigError},
+    authority::Authority,
     card::{CardError, Cards},
-    data_dir::{DataDir, DataDirError, write_private},
+    data_dir::{DataDir, write_private},
     http::{self, channel::Channels},
     launcher::{self, Image, Launcher, LauncherError},
     lifecycle::LifeCycle,
-    pki::{Pki, PkiError},
-    server::{Limits, Server, TlsError, server_config},
+    pki::Pki,
+    server::{Limits, Server, server_config},
     store::{
-        Store, StoreError, devices::Devices, idempotency::Idempotency, sessions::Sessions,
-        terminals::Terminals, users::Users,
+        Store, devices::Devices, idempotency::Idempotency, sessions::Sessions, terminals::Terminals,
+        users::Users,
     },
     telemetry::Metrics,
 };
 
 pub use administrator::{AdministratorFile, AdministratorFileError};
 pub use authority::{AuthorityKind, OtherAuthority};
+pub use config::{Config, TlsFiles};
+pub use error::StartError;
 
 use authority::Embedded;
 
@@ -38,102 +42,6 @@ const CPU_BUDGET_MS: u32 = 30_000;
 
 /// Cards whose ends are awaited together.
 const STOPPED_AT_A_TIME: u32 = 256;
-
-/// What operators decide about a daemon.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The data directory.
-    pub data: PathBuf,
-    /// Where to listen.
-    pub listen: SocketAddr,
-    /// The operator's own TLS identity instead of the host CA's.
-    pub tls: Option<TlsFiles>,
-    /// The authority, if not the embedded one.
-    pub authority: Option<OtherAuthority>,
-    /// Development only: new cards have the well-known PIN and keys. Refused with a public listener.
-    pub default_keys: bool,
-    /// Bounds of the server.
-    pub limits: Limits,
-}
-
-/// Files of an operator's own TLS identity.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    /// Certificate chain, PEM, the server's first.
-    pub certificate: PathBuf,
-    /// Private key, PEM.
-    pub key: PathBuf,
-}
-
-/// Why the daemon does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The data directory.
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// The public key infrastructure.
-    #[error(transparent)]
-    Pki(#[from] PkiError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The key that signs receipts and audit heads.
-    #[error(transparent)]
-    SigningKey(#[from] SigningKeyError),
-    /// The launcher.
-    #[error(transparent)]
-    Launcher(#[from] LauncherError),
-    /// The administrator's file.
-    #[error(transparent)]
-    Administrator(#[from] AdministratorFileError),
-    /// TLS.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The authority's client.
-    #[error(transparent)]
-    Authority(#[from] AuthorityConfigError),
-    /// The embedded authority.
-    #[error(transparent)]
-    EmbeddedAuthority(#[from] cardhost_authority::OpenError),
-    /// The embedded authority's credential for this daemon.
-    #[error("the embedded authority's credential")]
-    EmbeddedCredential(#[from] cardhost_authority::CaError),
-    /// The embedded authority's TLS.
-    #[error("the embedded authority's TLS")]
-    EmbeddedTls(#[from] cardhost_authority::TlsError),
-    /// The file of the password for the authority.
-    #[error("cannot read {path}")]
-    PasswordFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file of the operator's TLS identity.
-    #[error("cannot read {path} as PEM")]
-    TlsFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: rustls_pki_types::pem::Error,
-    },
-    /// The address is taken or not ours.
-    #[error("cannot listen on {address}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Well-known keys on an address that others can reach.
-    #[error(
-        "--default-keys makes cards with well-known keys: it is refused unless --listen is a loopback address"
-    )]
-    DefaultKeysInPublic,
-}
 
 /// What the operations work on.
 pub struct App {
@@ -194,8 +102,8 @@ impl Host {
         let listener = listen(config.listen).await?;
         let address = listener.local_addr().map_err(|source| refused(config.listen, source))?;
         let url = names::url(address);
-        let (chain, key, ca_pem) = identity(&config, &pki)?;
-        let tls = server_config(chain, key, pki.devices.der())?;
+        let (chain, key, ca_pem) = tls::identity(&config, &pki)?;
+        let server_tls = server_config(chain, key, pki.devices.der())?;
         let (end, ending) = watch::channel(false);
         let audit = audit(&directory)?;
         let cards = Cards::new(store.clone(), launcher(&config, &directory)?);
@@ -206,9 +114,10 @@ impl Host {
         administrator::ensure(&app, &directory, &url, &ca_pem).await?;
         let (life_cycle, reconciling) = (app.life_cycle.clone(), ending.clone());
         let reconciling = tokio::spawn(async move { life_cycle.run(reconciling).await });
-        let server = Server::new(listener, tls, http::router(&app), config.limits);
+        let server = Server::new(listener, server_tls, http::router(&app), config.limits);
         let serving = tokio::spawn(server.serve(ending));
         let cards = app.cards.clone();
+        tokio::spawn(warm_up(cards.clone()));
         Ok(Self { url, address, end, serving, reconciling, embedded, cards, directory })
     }
 
@@ -241,6 +150,13 @@ impl Host {
         if let Err(error) = stop_cards(&self.cards).await {
             tracing::error!(%error, "some cards are left to the launcher's end");
         }
+    }
+}
+
+/// Starts the launcher ahead of the first card, and says early what keeps cards from running here.
+async fn warm_up(cards: Cards) {
+    if let Err(error) = cards.ready().await {
+        tracing::error!(%error, "no card can run");
     }
 }
 
@@ -311,27 +227,4 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 
 fn refused(address: SocketAddr, source: std::io::Error) -> StartError {
     StartError::Listen { address, source }
-}
-
-type TlsIdentity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, String);
-
-/// Chain, key, and the PEM that a client has to trust.
-fn identity(config: &Config, pki: &Pki) -> Result<TlsIdentity, StartError> {
-    match &config.tls {
-        Some(files) => operator_identity(files),
-        None => {
-            let identity = pki.host.server_identity(&names::subject_alt_names(config.listen.ip()))?;
-            Ok((vec![identity.certificate], identity.key, pki.host.pem().into()))
-        }
-    }
-}
-
-fn operator_identity(files: &TlsFiles) -> Result<TlsIdentity, StartError> {
-    let (chain, key) = authority::identity(files)?;
-    let unreadable = |error| StartError::TlsFile {
-        path: files.certificate.clone(),
-        source: rustls_pki_types::pem::Error::Io(error),
-    };
-    let pem = std::fs::read_to_string(&files.certificate).map_err(unreadable)?;
-    Ok((chain, key, pem))
 }

@@ -28,7 +28,7 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// The daemon serves: its store answers and it is not ending.
+/// The daemon serves: its store answers, cards can run, and it is not ending.
 #[utoipa::path(get, path = "/readyz", tag = "health", security(()), responses(
     (status = 200, description = "ready", body = String),
     (status = 503, description = "unavailable", body = Problem, content_type = "application/problem+json"),
@@ -39,6 +39,7 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Fault> {
     }
     let unavailable = |error| Fault::new(Kind::UNAVAILABLE, "the store does not answer").because(error);
     app.users.list(String::new(), 1).await.map_err(unavailable)?;
+    app.cards.ready().await.map_err(|error| Fault::new(Kind::UNAVAILABLE, error.to_string()))?;
     Ok("ready\n")
 }
 

@@ -29,7 +29,14 @@ async fn the_administrators_file_stays_true_over_restarts() {
     let second = daemon.administrator_file();
     assert!(first.password == second.password && first.ca_pem == second.ca_pem);
     assert_eq!(second.url, daemon.host.url());
-    daemon.administrator().await.get("/readyz").await.unwrap();
+    daemon.administrator().await.get("/healthz").await.unwrap();
+}
+
+#[tokio::test]
+async fn it_is_ready_exactly_where_cards_can_run() {
+    let kvm = std::fs::File::options().read(true).write(true).open("/dev/kvm").is_ok();
+    let daemon = Daemon::start().await;
+    assert_eq!(daemon.administrator().await.get("/readyz").await.is_ok(), kvm);
 }
 
 #[tokio::test]

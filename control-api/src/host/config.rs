@@ -1,0 +1,32 @@
+//! What operators decide about a daemon.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use super::OtherAuthority;
+use crate::server::Limits;
+
+/// What operators decide about a daemon.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The data directory.
+    pub data: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The operator's own TLS identity instead of the host CA's.
+    pub tls: Option<TlsFiles>,
+    /// The authority, if not the embedded one.
+    pub authority: Option<OtherAuthority>,
+    /// Development only: new cards have the well-known PIN and keys. Refused with a public listener.
+    pub default_keys: bool,
+    /// Bounds of the server.
+    pub limits: Limits,
+}
+
+/// Files of an operator's own TLS identity.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// Certificate chain, PEM, the server's first.
+    pub certificate: PathBuf,
+    /// Private key, PEM.
+    pub key: PathBuf,
+}
