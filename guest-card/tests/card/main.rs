@@ -3,6 +3,7 @@
 mod chaining;
 mod channels;
 mod control;
+mod frozen;
 #[path = "../piv/harness.rs"]
 mod harness;
 mod life;

@@ -28,6 +28,7 @@ pub const PUK: &[u8] = b"12345678";
 pub const MANAGEMENT_KEY: [u8; 24] = [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8];
 
 /// What the host stores, and how many commits it will still store.
+#[derive(Clone)]
 pub struct Host {
     records: BTreeMap<u16, Vec<u8>>,
     head: Option<Vec<u8>>,
@@ -51,6 +52,12 @@ impl Host {
             credentials: Vec::new(),
             hardware: ChaCha20Rng::from_seed([hardware_seed; 32]),
         }
+    }
+
+    /// A host that has stored this state.
+    pub fn storing(state: Commit) -> Self {
+        let records = state.put.into_iter().map(|record| (record.id, record.sealed)).collect();
+        Self { records, head: Some(state.head), credentials: state.credentials, ..Self::new(7) }
     }
 
     /// The stored records.
@@ -102,7 +109,8 @@ impl Terminal {
         Self::start(Host::new(9), default_keys)
     }
 
-    fn start(host: Host, default_keys: bool) -> Self {
+    /// A card that opens what this host stores, PIV selected.
+    pub fn start(host: Host, default_keys: bool) -> Self {
         let (head, state) = (host.head(), host.records());
         let mut terminal = Self { card: Card::new(host), started: None };
         assert!(terminal.tell(HostMessage::Launch(launch(default_keys))).is_none());
