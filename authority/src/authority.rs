@@ -156,16 +156,21 @@ impl Authority {
             return Ok(earlier.der);
         }
         let issued = self.sign(&Request::parse(request)?)?;
-        Ok(self.store.issue(&issued, Some(&hash))?.der)
+        Ok(self.store.issue(&issued, &hash)?.der)
     }
 
-    /// Issues a new certificate for a key and subject that have a valid one.
+    /// Issues a new certificate for a key and subject that have a valid one; the same request gets the same
+    /// renewal, also where it got the first certificate before.
     pub(crate) fn renew(&self, request: &[u8]) -> Result<Vec<u8>, IssueError> {
+        let hash: [u8; 32] = Sha256::new_with_prefix(b"renewal\0").chain_update(request).finalize().into();
+        if let Some(earlier) = self.store.by_request(&hash)? {
+            return Ok(earlier.der);
+        }
         let request = Request::parse(request)?;
         if !self.store.is_certified(&request.public_key, &request.subject, now())? {
             return Err(IssueError::NothingToRenew);
         }
-        Ok(self.store.issue(&self.sign(&request)?, None)?.der)
+        Ok(self.store.issue(&self.sign(&request)?, &hash)?.der)
     }
 
     fn sign(&self, request: &Request) -> Result<Issued, IssueError> {

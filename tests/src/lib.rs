@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod front;
 pub mod piv;
 pub mod process;
+pub mod saboteur;
 pub mod terminal;
 
 use std::{fs::OpenOptions, future::Future, io::Write as _, time::Duration};

@@ -99,6 +99,11 @@ pub fn kill(pid: u32) {
     send(pid, Signal::KILL);
 }
 
+/// Lets a stopped process go on.
+pub fn proceed(pid: u32) {
+    send(pid, Signal::CONT);
+}
+
 fn send(pid: u32, signal: Signal) {
     // A process that has ended meanwhile is what was wanted.
     let _ = kill_process(known(pid), signal);

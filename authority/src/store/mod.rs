@@ -58,12 +58,10 @@ impl Store {
     }
 
     /// Stores an issued certificate. If this request had one already, that one is returned and nothing is stored.
-    pub fn issue(&self, issued: &Issued, request_sha256: Option<&[u8; 32]>) -> Result<Issued, StoreError> {
+    pub fn issue(&self, issued: &Issued, request_sha256: &[u8; 32]) -> Result<Issued, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
-        if let Some(earlier) =
-            request_sha256.map(|hash| by_request(&transaction, hash)).transpose()?.flatten()
-        {
+        if let Some(earlier) = by_request(&transaction, request_sha256)? {
             return Ok(earlier);
         }
         transaction.execute(

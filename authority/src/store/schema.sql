@@ -4,7 +4,7 @@ CREATE TABLE certificates (
     der            BLOB NOT NULL,
     subject        TEXT NOT NULL,
     public_key     BLOB NOT NULL,             -- SubjectPublicKeyInfo
-    request_sha256 BLOB UNIQUE,               -- of the PKCS#10 request; NULL for a renewal
+    request_sha256 BLOB UNIQUE,               -- of the PKCS#10 request, for a renewal with a prefix
     not_after      INTEGER NOT NULL,
     revoked_at     INTEGER,
     reason         TEXT

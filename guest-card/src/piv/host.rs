@@ -19,7 +19,7 @@ use super::{
     personalisation::{self, MadeSecrets},
     record,
     reference_data::{padded, verify_pin},
-    request::certification_request,
+    request::{self, certification_request},
 };
 use crate::{
     nvm::{Change, Nvm},
@@ -139,8 +139,8 @@ fn renewal_request(
     check_same_key(&certificate, &record)?;
     let subject = certificate.tbs_certificate().subject().clone();
     let key = loaded.load(reference, &record).map_err(own_state)?;
-    let request = certification_request(subject, &key, &mut services.rng()).map_err(|_| Failure::NoMemory)?;
-    Ok(Answer::CertificationRequest(request))
+    let request = request::renewal_request(subject, &key, &mut services.rng());
+    Ok(Answer::CertificationRequest(request.map_err(|_| Failure::NoMemory)?))
 }
 
 /// Stores a certificate whose public key is the slot's.

@@ -184,6 +184,10 @@ fn a_renewal_has_the_certificates_subject_and_key() {
     let request = CertReq::from_der(&request).unwrap();
     assert_eq!(&request.info.subject, certificate.tbs_certificate().subject());
     assert_eq!(&request.info.public_key, certificate.tbs_certificate().subject_public_key_info());
+    let Ok(Answer::CertificationRequest(next)) = terminal.command(Command::RenewalRequest(SLOT)) else {
+        panic!()
+    };
+    assert_ne!(request.info.attributes, CertReq::from_der(&next).unwrap().info.attributes);
 }
 
 #[test]

@@ -4,4 +4,5 @@ mod authority_failure;
 mod bad_input;
 mod channel;
 mod durability;
+mod every_write;
 mod life_cycle;

@@ -1,0 +1,228 @@
+//! Daemon, authority or card killed at each durable write of each step of a certificate's life: afterwards both sides
+//! agree, and a caller who asks again gets an answer that fits.
+
+use std::time::Duration;
+
+use cardhost_tests::{
+    authority::{Authority, listed},
+    daemon::Daemon,
+    front::Front,
+    needs_kvm,
+    process::{children, command, ended, kill},
+    saboteur::{Blow, Saboteur, can_trace},
+    soon,
+    terminal::{PIN, Terminal, id, wish},
+};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+/// A step of a certificate's life.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    First,
+    Second,
+    Renew,
+    DeleteOne,
+    DeleteLast,
+}
+
+impl Step {
+    const ALL: [Self; 5] = [Self::First, Self::Second, Self::Renew, Self::DeleteOne, Self::DeleteLast];
+
+    /// How many certificates there are before it.
+    const fn before(self) -> usize {
+        match self {
+            Self::First => 0,
+            Self::Second | Self::Renew | Self::DeleteLast => 1,
+            Self::DeleteOne => 2,
+        }
+    }
+}
+
+const SLOTS: [&str; 2] = ["9A", "9C"];
+
+struct Scene {
+    authority: Authority,
+    daemon: Daemon,
+    terminal: Terminal,
+    _front: Front,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let authority = Authority::start().await;
+        let front = Front::start(&authority).await;
+        let daemon = Daemon::start_with(authority.options(&front)).await;
+        let terminal = daemon.terminal("till-1", "alice").await;
+        Self { authority, daemon, terminal, _front: front }
+    }
+
+    /// Makes or deletes certificates until there are as many as the step needs.
+    async fn prepare(&self, step: Step) -> Vec<Value> {
+        loop {
+            let certificates = self.terminal.certificates().await;
+            match certificates.len() {
+                count if count == step.before() => return certificates,
+                count if count > step.before() => {
+                    let deleted = self.terminal.delete(&certificates[count - 1]).await;
+                    deleted.expect("a certificate is deleted");
+                }
+                0 => drop(self.terminal.first(SLOTS[0]).await.expect("a first certificate")),
+                _ => {
+                    let taken = certificates[0]["key_reference"] == SLOTS[0];
+                    self.terminal.create(SLOTS[usize::from(taken)]).await.expect("another certificate");
+                }
+            }
+        }
+    }
+
+    /// Sends the step's request. `None` if no answer came.
+    async fn request(&self, step: Step, certificates: &[Value]) -> Option<StatusCode> {
+        let path = |rest: &str| self.terminal.path(&format!("certificates{rest}"));
+        let last = || format!("/{}", id(certificates.last().expect("a certificate")));
+        let client = &self.terminal.client;
+        let request = match step {
+            Step::First => {
+                let mut wish = wish(SLOTS[0]);
+                wish["pin"] = PIN.into();
+                client.request(Method::POST, &path("")).json(&wish)
+            }
+            Step::Second => {
+                let taken = certificates[0]["key_reference"] == SLOTS[0];
+                client.request(Method::POST, &path("")).json(&wish(SLOTS[usize::from(taken)]))
+            }
+            Step::Renew => client.request(Method::POST, &path(&format!("{}/renewal", last()))),
+            Step::DeleteOne | Step::DeleteLast => client.request(Method::DELETE, &path(&last())),
+        };
+        Some(request.send().await.ok()?.status())
+    }
+
+    /// Both sides agree, the card is there exactly while it has a credential, and every certificate works.
+    async fn agrees(&self, context: &str) {
+        // Nothing tells a client of the reconciliation's end: both sides are asked until they agree.
+        let mut pause = tokio::time::interval(Duration::from_millis(50));
+        let agreed = async {
+            loop {
+                let certificates = self.terminal.certificates().await;
+                let is_absent = self.daemon.card("till-1").await["state"] == "absent";
+                if listed(&certificates) == self.authority.valid() && is_absent == certificates.is_empty() {
+                    return certificates;
+                }
+                pause.tick().await;
+            }
+        };
+        let certificates = soon(&format!("{context}: daemon and authority agree"), agreed).await;
+        for certificate in &certificates {
+            let answer = self.terminal.authenticate(certificate, Some(PIN)).await;
+            assert_eq!(answer.unwrap()["result"], "success", "{context}");
+        }
+    }
+
+    /// Who asks again after a failure gets it done, or hears that it is done or not possible any more.
+    async fn repeats(&self, step: Step, certificates: &[Value], context: &str) {
+        let status = self.request(step, certificates).await.expect("the daemon answers");
+        let fits = status.is_success() || matches!(status, StatusCode::NOT_FOUND | StatusCode::CONFLICT);
+        assert!(fits, "{context}: asked again: {status}");
+        self.agrees(context).await;
+    }
+
+    async fn audit_log_verifies(&self) {
+        let mut verify = command("cardhost", ["audit", "verify", "--data"]);
+        let verified = verify.arg(self.daemon.data()).output().await.expect("the command");
+        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_killed_at_any_write_agrees_with_the_authority_afterwards() {
+    needs_kvm!();
+    if !can_trace(module_path!()) {
+        return;
+    }
+    let mut scene = Scene::set().await;
+    for step in Step::ALL {
+        for write in 1.. {
+            let context = format!("{step:?}, daemon killed at write {write}");
+            let certificates = scene.prepare(step).await;
+            let launchers = children(scene.daemon.server.pid());
+            let saboteur = Saboteur::attach(scene.daemon.server.pid(), Blow::Kill, write).await;
+            let answer = scene.request(step, &certificates).await;
+            saboteur.detach().await;
+            if let Some(status) = answer {
+                assert!(status.is_success(), "{context}: {status}");
+                assert!(write > 2, "{step:?} has at least an intent and an outcome to write");
+                break;
+            }
+            scene.daemon.server.kill().await;
+            for launcher in launchers {
+                ended(launcher).await;
+            }
+            scene.daemon.restart().await;
+            scene.agrees(&context).await;
+            scene.repeats(step, &certificates, &context).await;
+        }
+    }
+    scene.audit_log_verifies().await;
+}
+
+#[tokio::test]
+async fn an_authority_killed_at_any_write_agrees_with_the_daemon_afterwards() {
+    needs_kvm!();
+    if !can_trace(module_path!()) {
+        return;
+    }
+    let mut scene = Scene::set().await;
+    for step in Step::ALL {
+        for write in 1.. {
+            let context = format!("{step:?}, authority killed at write {write}");
+            let certificates = scene.prepare(step).await;
+            let saboteur = Saboteur::attach(scene.authority.server.pid(), Blow::Kill, write).await;
+            let answer = scene.request(step, &certificates).await.expect("the daemon lives");
+            saboteur.detach().await;
+            if answer.is_success() {
+                assert!(write > 1, "{step:?} writes at the authority");
+                break;
+            }
+            scene.authority.server.kill().await;
+            scene.authority.restart().await;
+            scene.agrees(&context).await;
+            scene.repeats(step, &certificates, &context).await;
+        }
+    }
+    scene.audit_log_verifies().await;
+}
+
+#[tokio::test]
+async fn a_card_killed_at_any_write_leaves_both_sides_agreed() {
+    needs_kvm!();
+    if !can_trace(module_path!()) {
+        return;
+    }
+    let scene = Scene::set().await;
+    for step in Step::ALL {
+        for write in 1.. {
+            let context = format!("{step:?}, card killed at write {write}");
+            let certificates = scene.prepare(step).await;
+            let mut saboteur = Saboteur::attach(scene.daemon.server.pid(), Blow::Stop, write).await;
+            let request = scene.request(step, &certificates);
+            tokio::pin!(request);
+            let answered = tokio::select! {
+                answer = &mut request => Some(answer),
+                _ = saboteur.stopped() => None,
+            };
+            if answered.is_some() {
+                saboteur.detach().await;
+                break;
+            }
+            for launcher in children(scene.daemon.server.pid()) {
+                children(launcher).into_iter().for_each(kill);
+            }
+            saboteur.proceed();
+            request.await.expect("the daemon lives");
+            saboteur.detach().await;
+            scene.agrees(&context).await;
+            scene.repeats(step, &certificates, &context).await;
+        }
+    }
+    scene.audit_log_verifies().await;
+}
