@@ -4,11 +4,13 @@ use std::{ffi::OsString, path::Path};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::{
     client::{Client, Device},
-    process::{Server, command},
+    process::{Server, program},
     terminal::Terminal,
+    user::OrdinaryUser,
 };
 
 /// Password of every user that tests make.
@@ -19,6 +21,8 @@ pub struct Daemon {
     /// Its process.
     pub server: Server,
     directory: TempDir,
+    /// The command up to the subcommand's name.
+    program: Vec<OsString>,
     options: Vec<OsString>,
     administrator: Value,
 }
@@ -32,10 +36,21 @@ impl Daemon {
     /// A daemon with further options of `cardhost serve`.
     pub async fn start_with(options: Vec<OsString>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let server = serve(directory.path(), "127.0.0.1:0", &options).await;
+        Self::start_in(directory, vec![program("cardhost").into()], options).await
+    }
+
+    /// A daemon that an ordinary user runs.
+    pub async fn start_as(user: &OrdinaryUser) -> Self {
+        let directory = tempfile::tempdir_in(user.folder("daemon")).expect("a temporary directory");
+        user.give(directory.path());
+        Self::start_in(directory, user.command_line("cardhost"), Vec::new()).await
+    }
+
+    async fn start_in(directory: TempDir, program: Vec<OsString>, options: Vec<OsString>) -> Self {
+        let server = serve(&program, directory.path(), "127.0.0.1:0", &options).await;
         let file = std::fs::read_to_string(directory.path().join("admin.json")).expect("admin.json");
         let administrator = serde_json::from_str(&file).expect("admin.json is JSON");
-        Self { server, directory, options, administrator }
+        Self { server, directory, program, options, administrator }
     }
 
     /// `kill -9`, and a start on the same data directory and address.
@@ -47,7 +62,7 @@ impl Daemon {
     /// A start on the same data directory and address. The old process must have ended.
     pub async fn restart(&mut self) {
         let address = self.address();
-        self.server = serve(self.directory.path(), &address, &self.options).await;
+        self.server = serve(&self.program, self.directory.path(), &address, &self.options).await;
     }
 
     /// Its data directory.
@@ -99,9 +114,9 @@ impl Daemon {
     }
 }
 
-async fn serve(data: &Path, listen: &str, options: &[OsString]) -> Server {
-    let mut serve = command("cardhost", ["serve", "--listen", listen, "--data"]);
-    serve.arg(data).args(options);
+async fn serve(program: &[OsString], data: &Path, listen: &str, options: &[OsString]) -> Server {
+    let mut serve = Command::new(&program[0]);
+    serve.args(&program[1..]).args(["serve", "--listen", listen, "--data"]).arg(data).args(options);
     let started = Server::start(serve, &data.with_extension("log")).await;
     started.unwrap_or_else(|log| panic!("the daemon does not start: {log}"))
 }

@@ -20,6 +20,7 @@ pub mod piv;
 pub mod process;
 pub mod saboteur;
 pub mod terminal;
+pub mod user;
 
 use std::{fs::OpenOptions, future::Future, io::Write as _, time::Duration};
 

@@ -6,3 +6,4 @@ mod channel;
 mod durability;
 mod every_write;
 mod life_cycle;
+mod users;
