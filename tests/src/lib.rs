@@ -15,6 +15,7 @@ pub mod authority;
 pub mod channel;
 pub mod client;
 pub mod daemon;
+pub mod foreign;
 pub mod front;
 pub mod piv;
 pub mod process;

@@ -5,5 +5,6 @@ mod bad_input;
 mod channel;
 mod durability;
 mod every_write;
+mod foreign_authority;
 mod life_cycle;
 mod users;
