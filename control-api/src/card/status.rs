@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cardhost_wire::{control::Refusal, link::Statistics};
+use futures_util::future::join_all;
 use tokio::{sync::oneshot, time};
 
 use super::{CardError, Cards, entry::Standing, task::Mail};
@@ -57,6 +58,15 @@ impl Cards {
             found.into_iter().map(count).collect::<rusqlite::Result<Vec<_>>>()
         });
         Ok(read.await?.into_iter().map(|(card, credentials)| self.describe(card, credentials)).collect())
+    }
+
+    /// Asks the live ones among these cards for their memory, all at once.
+    pub async fn with_memory(&self, statuses: Vec<CardStatus>) -> Vec<CardStatus> {
+        let ask = async |status: CardStatus| match status.pid {
+            Some(_) => CardStatus { memory_kib: self.memory_kib(&status.terminal).await, ..status },
+            None => status,
+        };
+        join_all(statuses.into_iter().map(ask)).await
     }
 
     fn describe(&self, card: CardRecord, credentials: u32) -> CardStatus {

@@ -74,7 +74,9 @@ impl Audit {
 impl RemoteCommand for List {
     async fn run(self, client: &Client, output: Output) -> anyhow::Result<()> {
         let page = client.get(&format!("/v1/audit?after={}", self.after)).await?;
-        output.list(&page, "entries", &["sequence", "entry"]);
+        let columns =
+            ["sequence", "entry.time", "entry.user", "entry.terminal", "entry.action", "entry.detail"];
+        output.list(&page, "entries", &columns);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Prints the objects of an array as a table with these members as columns.
+    /// Prints the objects of an array as a table with these members as columns; `a.b` is the member `b` of `a`.
     pub fn list(self, answer: &Value, member: &str, columns: &[&str]) {
         if self.json {
             return println!("{answer}");
@@ -46,8 +46,9 @@ impl Output {
 }
 
 fn table(objects: &[Value], columns: &[&str]) -> Vec<String> {
-    let heads = columns.iter().map(|column| column.to_uppercase()).collect();
-    let rows = objects.iter().map(|object| columns.iter().map(|column| cell(&object[*column])).collect());
+    let heads = columns.iter().map(|column| head(column)).collect();
+    let rows =
+        objects.iter().map(|object| columns.iter().map(|column| cell(member(object, column))).collect());
     let rows: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
     let widths: Vec<usize> = (0..columns.len())
         .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
@@ -59,10 +60,22 @@ fn table(objects: &[Value], columns: &[&str]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
+fn head(column: &str) -> String {
+    column.rsplit('.').next().unwrap_or(column).to_uppercase()
+}
+
+fn member<'a>(object: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(object, |object, name| &object[name])
+}
+
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) => text.clone(),
+        Value::Object(members) => {
+            let pairs = members.iter().map(|(name, value)| format!("{name}={}", cell(value)));
+            pairs.collect::<Vec<_>>().join(" ")
+        }
         other => other.to_string(),
     }
 }
@@ -78,5 +91,12 @@ mod tests {
             serde_json::json!({"user": "barbara", "n": 1}),
         ];
         assert_eq!(table(&rows, &["user", "role"]), ["USER     ROLE", "al       user", "barbara  -"]);
+    }
+
+    #[test]
+    fn members_of_members_have_columns() {
+        let rows = [serde_json::json!({"entry": {"action": "made", "detail": {"key": "9A", "n": 1}}})];
+        let lines = table(&rows, &["entry.action", "entry.detail", "entry.user"]);
+        assert_eq!(lines, ["ACTION  DETAIL      USER", "made    key=9A n=1  -"]);
     }
 }

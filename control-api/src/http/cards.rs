@@ -79,6 +79,7 @@ async fn list(
     Query(page): Query<Page>,
 ) -> Result<Json<CardPage>, Fault> {
     let cards = app.cards.list(page.after(), page.limit()).await?;
+    let cards = app.cards.with_memory(cards).await;
     let next = page.next(&cards, |card| card.terminal.to_string());
     Ok(Json(CardPage { cards: cards.into_iter().map(CardEntry::from).collect(), next }))
 }

@@ -248,9 +248,9 @@ impl Order {
     }
 }
 
-/// An audit entry about an intent's terminal, by whoever asked for it.
+/// An audit entry about an intent's certificate, by whoever asked for it.
 pub(super) fn entry(action: Action, intent: &Intent) -> Entry {
-    let entry = Entry::new(action).terminal(&intent.terminal).detail("id", intent.id);
+    let entry = Entry::new(action).terminal(&intent.terminal).detail("certificate", intent.certificate());
     match &intent.body.by {
         Some(user) => entry.user(user),
         None => entry,

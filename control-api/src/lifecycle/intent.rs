@@ -75,6 +75,14 @@ impl Intent {
         Self { id, terminal: terminal.clone(), body: Body { by: by.clone(), work } }
     }
 
+    /// The certificate that it is about.
+    pub(super) const fn certificate(&self) -> Uuid {
+        match self.body.work {
+            Work::Create { .. } => self.id,
+            Work::Renew { certificate, .. } | Work::Delete { certificate, .. } => certificate,
+        }
+    }
+
     /// Reads what was written down.
     pub(super) fn from_record(record: IntentRecord) -> rusqlite::Result<Self> {
         let body = serde_json::from_str(&record.body).map_err(FromSqlError::other)?;

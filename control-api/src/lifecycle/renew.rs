@@ -124,7 +124,7 @@ impl LifeCycle {
             Command::ImportCertificate { key_reference: old.key_reference, certificate: der.clone() };
         self.0.cards.command(&intent.terminal, command, None).await?;
         let (id, terminal) = (intent.id, intent.terminal.clone());
-        let entry = entry(Action::CertificateRenewed, intent).detail("certificate", certificate);
+        let entry = entry(Action::CertificateRenewed, intent);
         self.write(move |transaction, audit| {
             let lost = if certificates::replace(transaction, certificate, &der)? { old.der } else { der };
             revocations::queue_certificate(transaction, &terminal, &lost, Reason::Superseded)?;

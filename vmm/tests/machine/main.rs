@@ -1,6 +1,7 @@
 //! Cards in real microVMs, with these tests in the daemon's place.
 
 mod card;
+mod clones;
 mod exchange;
 mod guest;
 mod hostile;
