@@ -90,6 +90,13 @@ impl Figure {
     }
 }
 
+impl Figure {
+    /// Memory beside its floor in KiB.
+    pub fn memory(figure: &'static str, kib: f64, floor: f64) -> Self {
+        Self { figure, unit: "KiB", p50: kib, p99: kib, floor, ratio: kib / floor }
+    }
+}
+
 /// What a subcommand found.
 #[derive(Default)]
 pub struct Report {

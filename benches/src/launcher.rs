@@ -1,6 +1,7 @@
 //! The microVM program as the daemon runs it: one launcher, one process and one link for each card.
 
 use std::{
+    cell::{Cell, RefCell},
     fs::File,
     io::{IoSlice, Read, Write},
     os::{
@@ -8,6 +9,7 @@ use std::{
         unix::{net::UnixStream, process::CommandExt},
     },
     process::{Child, Command, Stdio},
+    rc::Rc,
 };
 
 use anyhow::{Context, Result, bail};
@@ -29,11 +31,14 @@ use crate::card::Streams;
 const CPU_BUDGET_MS: u32 = 10_000;
 
 /// A running launcher; its cards end with it.
-pub struct Launcher {
+#[derive(Clone)]
+pub struct Launcher(Rc<Process>);
+
+struct Process {
     socket: OwnedFd,
-    child: Child,
-    started: u64,
-    _host_key: TempDir,
+    child: RefCell<Child>,
+    started: Cell<u64>,
+    host_key: TempDir,
 }
 
 impl Launcher {
@@ -41,11 +46,12 @@ impl Launcher {
     pub fn start() -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let (socket, child) = spawn()?;
-        let launcher = Self { socket, child, started: 0, _host_key: directory };
+        let (child, started) = (RefCell::new(child), Cell::new(0));
+        let launcher = Self(Rc::new(Process { socket, child, started, host_key: directory }));
         let guest = in_memory("cardhost-guest", cardhost_image::GUEST)?;
         let hello = Request::Hello {
             version: launch::VERSION,
-            host_key: launcher._host_key.path().join("host.key").to_string_lossy().into_owned(),
+            host_key: launcher.0.host_key.path().join("host.key").to_string_lossy().into_owned(),
             measurement: cardhost_image::GUEST_SHA256,
         };
         launcher.send(&hello, guest.as_raw_fd())?;
@@ -56,16 +62,22 @@ impl Launcher {
     }
 
     /// A new card's link; its process is launched when the link begins, with all that it is told first on the way.
-    pub fn card(&mut self) -> Result<Link<'_>> {
+    pub fn card(&self) -> Result<Link> {
         let (ours, theirs) = UnixStream::pair()?;
         let theirs = Some(theirs);
-        Ok(Link { launcher: self, socket: ours, theirs, buffer: Vec::new(), readers: Default::default() })
+        Ok(Link {
+            launcher: self.clone(),
+            socket: ours,
+            theirs,
+            buffer: Vec::new(),
+            readers: Default::default(),
+        })
     }
 
-    fn start_process(&mut self, link: &UnixStream) -> Result<()> {
-        self.started += 1;
+    fn start_process(&self, link: &UnixStream) -> Result<()> {
+        self.0.started.set(self.0.started.get() + 1);
         let start = Start {
-            instance: self.started,
+            instance: self.0.started.get(),
             card: [7; 16],
             owner: [8; 32],
             wrapped_key: None,
@@ -73,6 +85,14 @@ impl Launcher {
             default_keys: false,
         };
         self.send(&Request::Start(start), link.as_raw_fd())
+    }
+
+    /// Takes the launcher's word that a card was started, of which it has room for some hundred only.
+    pub fn take_started(&self) -> Result<()> {
+        match self.receive()? {
+            Reply::Started { .. } => Ok(()),
+            other => bail!("the launcher says {other:?}"),
+        }
     }
 
     /// Waits until a card's process has ended, after its link was dropped.
@@ -90,22 +110,29 @@ impl Launcher {
         let descriptors = [descriptor];
         let rights = [ControlMessage::ScmRights(&descriptors)];
         let message = request.encode();
-        sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(&message)], &rights, MsgFlags::empty(), None)?;
+        sendmsg::<()>(
+            self.0.socket.as_raw_fd(),
+            &[IoSlice::new(&message)],
+            &rights,
+            MsgFlags::empty(),
+            None,
+        )?;
         Ok(())
     }
 
     fn receive(&self) -> Result<Reply> {
         let mut message = vec![0; launch::MAX_MESSAGE];
-        let length = recv(self.socket.as_raw_fd(), &mut message, MsgFlags::empty())?;
+        let length = recv(self.0.socket.as_raw_fd(), &mut message, MsgFlags::empty())?;
         Reply::decode(&message[..length]).context("the launcher's reply")
     }
 }
 
-impl Drop for Launcher {
+impl Drop for Process {
     fn drop(&mut self) {
+        let child = self.child.get_mut();
         // It may have ended by itself; either way it is collected.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
@@ -128,8 +155,8 @@ fn in_memory(name: &str, content: &[u8]) -> Result<File> {
 }
 
 /// A card's link.
-pub struct Link<'a> {
-    launcher: &'a mut Launcher,
+pub struct Link {
+    launcher: Launcher,
     socket: UnixStream,
     /// The other end, until the process is launched.
     theirs: Option<UnixStream>,
@@ -137,7 +164,7 @@ pub struct Link<'a> {
     readers: [FrameReader; Port::ALL.len()],
 }
 
-impl Link<'_> {
+impl Link {
     fn launch(&mut self) -> Result<()> {
         let theirs = self.theirs.take().context("a link begins once")?;
         self.launcher.start_process(&theirs)
@@ -172,7 +199,7 @@ impl Link<'_> {
     }
 }
 
-impl Streams for Link<'_> {
+impl Streams for Link {
     fn begin(&mut self, start: &[u8], port: Port) -> Result<()> {
         let open = |port: Port| link::frame(Kind::Open, port.number(), &[]);
         self.socket.write_all(&[open(Port::Control), open(port)].concat())?;

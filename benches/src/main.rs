@@ -3,6 +3,7 @@
 //! | subcommand | figures |
 //! |---|---|
 //! | `start` | `start_to_first_apdu` |
+//! | `density` | `memory_per_card`, `start_among_cards`, `apdu_among_cards` |
 //! | `latency` | `apdu_in_vmm`, `apdu_unix`, `apdu_tls` |
 //! | `crypto` | `p256_sign`, `rsa2048_sign` |
 //!
@@ -15,11 +16,13 @@
 mod card;
 mod crypto;
 mod daemon;
+mod density;
 mod figure;
 mod floor;
 mod in_process;
 mod latency;
 mod launcher;
+mod memory;
 mod start;
 
 use clap::{Parser, Subcommand};
@@ -54,6 +57,12 @@ struct Arguments {
 enum What {
     /// From the request to start a card to its first answer.
     Start,
+    /// Many live cards: memory, starts and round trips among them.
+    Density {
+        /// How many.
+        #[arg(long, default_value_t = 1_000)]
+        cards: usize,
+    },
     /// Round trip of a 20-byte APDU: in the card's process, over its link, over TLS.
     Latency,
     /// Signatures by GENERAL AUTHENTICATE in the guest, beside the same code on the host and OpenSSL.
@@ -71,6 +80,7 @@ fn main() -> anyhow::Result<()> {
     }
     let report = match arguments.what {
         What::Start => start::measure(effort)?,
+        What::Density { cards } => density::measure(effort, cards)?,
         What::Latency => latency::measure(effort)?,
         What::Crypto => crypto::measure(effort)?,
         What::TlsEcho => return tokio::runtime::Runtime::new()?.block_on(floor::tls::serve()),

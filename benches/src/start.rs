@@ -17,10 +17,10 @@ pub fn measure(effort: Effort) -> Result<Report> {
     let kvm = Kvm::open()?;
     // While a vCPU lives, making another is faster; the launcher keeps one too.
     let _kept = kvm.machine()?;
-    let mut launcher = Launcher::start()?;
+    let launcher = Launcher::start()?;
     let (mut starts, mut floors) = (Samples::default(), Samples::default());
     for _ in 0..effort.turns * effort.slow {
-        let card = starts.time(|| first_answer(&mut launcher))?;
+        let card = starts.time(|| first_answer(&launcher))?;
         drop(card);
         launcher.wait_ended()?;
         floors.time(|| Ok(fork::birth(&kvm)?))?;
@@ -30,7 +30,7 @@ pub fn measure(effort: Effort) -> Result<Report> {
     Ok(report)
 }
 
-fn first_answer(launcher: &mut Launcher) -> Result<Card<Link<'_>>> {
+fn first_answer(launcher: &Launcher) -> Result<Card<Link>> {
     let mut card = Card::start(launcher.card()?)?;
     card.transmit(&TWENTY_BYTES)?;
     Ok(card)

@@ -3,7 +3,10 @@
 
 use std::{
     io::{Error, Read, Result, Write},
-    os::unix::net::UnixStream,
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::net::UnixStream,
+    },
 };
 
 use super::kvm::{Kvm, Machine};
@@ -31,7 +34,10 @@ impl Echo {
     /// Starts it.
     pub fn start(kvm: &Kvm) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
-        let child = Child::fork(|| serve(&kvm.machine()?, &theirs))?;
+        let child = Child::fork(|| {
+            keep_only(kvm.as_raw_fd(), theirs.as_raw_fd())?;
+            serve(&kvm.machine()?, &theirs)
+        })?;
         Ok(Self { socket: ours, child: Some(child) })
     }
 
@@ -61,6 +67,18 @@ fn serve(machine: &Machine, mut socket: &UnixStream) -> Result<()> {
         machine.exit()?;
         socket.write_all(&message[..length])?;
     }
+}
+
+/// Closes what the copy has of its original beside the standard descriptors and these two.
+fn keep_only(one: RawFd, other: RawFd) -> Result<()> {
+    let (low, high) = (one.min(other), one.max(other));
+    for (first, last) in [(3, low - 1), (low + 1, high - 1), (high + 1, RawFd::MAX)] {
+        // SAFETY: the originals' owners are never used or dropped in the copy, which ends by `_exit`.
+        if first <= last && unsafe { libc::close_range(first as u32, last as u32, 0) } != 0 {
+            return Err(Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 struct Child(libc::pid_t);

@@ -4,7 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{Error, Result},
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     ptr::{NonNull, null_mut},
 };
 
@@ -50,6 +50,12 @@ impl Kvm {
         machine.load();
         machine.set_up()?;
         Ok(machine)
+    }
+}
+
+impl AsRawFd for Kvm {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 
