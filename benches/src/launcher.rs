@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use cardhost_wire::{
     frame::{FrameReader, framed},
-    launch::{self, Reply, Request, Start},
+    launch::{self, Reply, Request, Start, UserIds},
     link::{self, Header, Kind},
     port::Port,
 };
@@ -53,6 +53,7 @@ impl Launcher {
             version: launch::VERSION,
             host_key: launcher.0.host_key.path().join("host.key").to_string_lossy().into_owned(),
             measurement: cardhost_image::GUEST_SHA256,
+            card_users: UserIds::DEFAULT,
         };
         launcher.send(&hello, guest.as_raw_fd())?;
         match launcher.receive()? {

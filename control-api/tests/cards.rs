@@ -10,6 +10,7 @@ use cardhost::{
 use cardhost_wire::{
     control::{Answer, Command, Failure},
     key::{Algorithm, KeyReference},
+    launch::UserIds,
     port::Protocol,
 };
 use zeroize::Zeroizing;
@@ -35,7 +36,14 @@ async fn world() -> World {
 fn launcher(directory: &Path) -> Launcher {
     let host_key = directory.join("host.key");
     let image = Image::embedded();
-    Launcher::new(Config { image, host_key, cpu_budget_ms: 10_000, default_keys: false }).unwrap()
+    Launcher::new(Config {
+        image,
+        host_key,
+        card_users: UserIds::DEFAULT,
+        cpu_budget_ms: 10_000,
+        default_keys: false,
+    })
+    .unwrap()
 }
 
 fn terminals(transaction: &rusqlite::Transaction<'_>) -> rusqlite::Result<()> {

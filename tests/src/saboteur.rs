@@ -1,4 +1,6 @@
-//! Ends or halts a program at its n-th durable write, by strace(1): nothing in the program helps.
+//! Halts a program at its n-th durable write, by strace(1): nothing in the program helps.
+//!
+//! strace counts for each thread; the n-th write of all is found by halting the program at every one.
 
 use std::process::Stdio;
 
@@ -9,20 +11,13 @@ use tokio::{
 
 use crate::soon;
 
-/// What happens to the program when it begins the write.
-#[derive(Clone, Copy, Debug)]
-pub enum Blow {
-    /// `kill -9`.
-    Kill,
-    /// It stops until [`Saboteur::proceed`].
-    Stop,
-}
-
 /// strace(1), attached to a program. Dropping it lets the program go.
 pub struct Saboteur {
     strace: Child,
     lines: Lines<BufReader<ChildStderr>>,
     pid: u32,
+    /// The write that is waited for, counted from 1.
+    write: u32,
 }
 
 /// True if strace(1) may trace here; otherwise says loudly that this test does not run.
@@ -37,30 +32,34 @@ pub fn can_trace(test: &str) -> bool {
 
 impl Saboteur {
     /// Lies in wait for the process's n-th fsync(2) or fdatasync(2) from now on, counted from 1.
-    pub async fn attach(pid: u32, blow: Blow, write: u32) -> Self {
-        let signal = match blow {
-            Blow::Kill => "KILL",
-            Blow::Stop => "STOP",
-        };
-        let inject = format!("inject=fsync,fdatasync:signal={signal}:when={write}");
+    pub async fn attach(pid: u32, write: u32) -> Self {
+        let inject = "inject=fsync,fdatasync:signal=STOP:when=1+";
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-e", "trace=fsync,fdatasync", "-e", &inject, "-p", &pid.to_string()]);
+        strace.args(["-f", "-e", "trace=fsync,fdatasync", "-e", inject, "-p", &pid.to_string()]);
         strace.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut strace = strace.spawn().expect("strace starts");
         let lines = BufReader::new(strace.stderr.take().expect("piped")).lines();
-        let mut saboteur = Self { strace, lines, pid };
+        let mut saboteur = Self { strace, lines, pid, write };
         saboteur.line(" attached").await.expect("strace attaches");
         saboteur
     }
 
-    /// Waits until the blow has stopped the program. False if the program ended first.
-    pub async fn stopped(&mut self) -> bool {
-        self.line("--- stopped by SIGSTOP").await.is_some()
+    /// Halts the program at its n-th write and returns; before, it goes on.
+    pub async fn strike(&mut self) {
+        for write in 1.. {
+            self.line("--- SIGSTOP {").await.expect("the program lives");
+            if write == self.write {
+                return;
+            }
+            crate::process::proceed(self.pid);
+        }
     }
 
-    /// Lets a stopped program go on.
-    pub fn proceed(&self) {
-        crate::process::proceed(self.pid);
+    /// Lets the program go on, at all writes that follow too.
+    pub async fn release(self) {
+        let pid = self.pid;
+        self.detach().await;
+        crate::process::proceed(pid);
     }
 
     /// Lets the program go.

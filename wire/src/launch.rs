@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{codec::message, control::CardId};
 
 /// Version of this protocol.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Longest message.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
@@ -26,6 +26,8 @@ pub enum Request {
         host_key: String,
         /// SHA-256 of the guest image; the launcher checks it.
         measurement: [u8; 32],
+        /// Whom the cards' processes become, where the launcher may make them somebody else.
+        card_users: UserIds,
     },
     /// Start a card, with one end of its link ([`crate::link`]) as SCM_RIGHTS.
     Start(Start),
@@ -36,6 +38,26 @@ pub enum Request {
     },
 }
 message!(Request);
+
+/// User ids, each with a group of the same number, that are nobody else's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserIds {
+    /// The lowest.
+    pub first: u32,
+    /// How many. With more cards than these some share one.
+    pub count: u32,
+}
+
+impl UserIds {
+    /// A range that systemd's list of user ids has as unused.
+    pub const DEFAULT: Self = Self { first: 2_000_000_000, count: 65_536 };
+
+    /// The id of a start; consecutive starts have different ones.
+    pub const fn of_start(self, instance: u64) -> u32 {
+        let place = if self.count == 0 { 0 } else { instance % self.count as u64 };
+        self.first.saturating_add(place as u32)
+    }
+}
 
 /// One start of a card.
 #[derive(Clone, Debug, Serialize, Deserialize)]

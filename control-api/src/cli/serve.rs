@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use cardhost_wire::launch::UserIds;
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +38,10 @@ pub struct Serve {
     tls_key: Option<PathBuf>,
     #[command(flatten)]
     authority: AuthorityOptions,
+    /// User ids for the cards' processes, each card its own. Needs CAP_SETUID and CAP_SETGID; without them all cards
+    /// run as the daemon's user, and the log says so.
+    #[arg(long, value_name = "FIRST-LAST", default_value = "2000000000-2000065535", value_parser = user_ids)]
+    card_users: UserIds,
     /// Development only: new cards get the well-known PIN 123456, PUK 12345678 and keys. Loopback only.
     #[arg(long)]
     default_keys: bool,
@@ -100,9 +105,22 @@ impl Serve {
             listen: self.listen,
             tls,
             authority: self.authority.choice(),
+            card_users: self.card_users,
             default_keys: self.default_keys,
             limits: Limits::default(),
         }
+    }
+}
+
+/// A range of user ids that leaves out root.
+fn user_ids(text: &str) -> Result<UserIds, String> {
+    let bounds =
+        text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    match bounds {
+        Some((first, last)) if 0 < first && first <= last && last < u32::MAX => {
+            Ok(UserIds { first, count: last - first + 1 })
+        }
+        _ => Err("not a range FIRST-LAST of user ids above 0".into()),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use cardhost_wire::launch::UserIds;
+
 use super::OtherAuthority;
 use crate::server::Limits;
 
@@ -16,6 +18,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The authority, if not the embedded one.
     pub authority: Option<OtherAuthority>,
+    /// Whom cards' processes become, if the daemon may make them somebody else.
+    pub card_users: UserIds,
     /// Development only: new cards have the well-known PIN and keys. Refused with a public listener.
     pub default_keys: bool,
     /// Bounds of the server.

@@ -13,7 +13,10 @@ mod supervisor;
 
 use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
-use cardhost_wire::{control::CardId, launch};
+use cardhost_wire::{
+    control::CardId,
+    launch::{self, UserIds},
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Orders that may wait for the launcher.
@@ -48,6 +51,8 @@ pub struct Config {
     pub image: Image,
     /// The host key's file; only the launcher opens it.
     pub host_key: PathBuf,
+    /// Whom cards' processes become, where the launcher may make them somebody else.
+    pub card_users: UserIds,
     /// CPU time a guest may use for one exchange, milliseconds.
     pub cpu_budget_ms: u32,
     /// Development only: new cards are born with the well-known PIN, PUK and keys.

@@ -50,6 +50,7 @@ impl Program {
             version: VERSION,
             host_key: self.config.host_key.to_string_lossy().into_owned(),
             measurement: self.config.image.guest_sha256,
+            card_users: self.config.card_users,
         };
         process.send(&hello, Some(self.guest.as_fd())).await?;
         match time::timeout(READY_TIMEOUT, process.receive()).await {

@@ -7,6 +7,7 @@ use cardhost::{
     host::{AdministratorFile, Config, Host},
     server::Limits,
 };
+use cardhost_wire::launch::UserIds;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
@@ -35,6 +36,7 @@ pub fn config(data: &Path) -> Config {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         tls: None,
         authority: None,
+        card_users: UserIds::DEFAULT,
         default_keys: false,
         limits: Limits::default(),
     }

@@ -9,7 +9,7 @@ use cardhost_tests::{
     front::Front,
     needs_kvm,
     process::{children, command, ended, kill},
-    saboteur::{Blow, Saboteur, can_trace},
+    saboteur::{Saboteur, can_trace},
     soon,
     terminal::{PIN, Terminal, id, wish},
 };
@@ -126,12 +126,68 @@ impl Scene {
         self.agrees(context).await;
     }
 
+    /// Halts a process at the n-th write of the step. `None` if the step was done with fewer.
+    async fn struck(&self, pid: u32, step: Step, certificates: &[Value], write: u32) -> Option<Saboteur> {
+        let mut saboteur = Saboteur::attach(pid, write).await;
+        tokio::select! {
+            answer = self.request(step, certificates) => {
+                assert!(answer.is_some_and(|status| status.is_success()), "{step:?}: {answer:?}");
+                saboteur.release().await;
+                None
+            }
+            () = saboteur.strike() => Some(saboteur),
+        }
+    }
+
+    /// Halts a process at the n-th write of the step, kills those that `victims` then names, and waits for the daemon's
+    /// answer. False if the step was done with fewer writes.
+    async fn kill_at(
+        &self,
+        halted: u32,
+        victims: impl FnOnce() -> Vec<u32>,
+        step: Step,
+        certificates: &[Value],
+        write: u32,
+    ) -> bool {
+        let mut saboteur = Saboteur::attach(halted, write).await;
+        let request = self.request(step, certificates);
+        tokio::pin!(request);
+        let struck = tokio::select! {
+            answer = &mut request => {
+                assert!(answer.is_some_and(|status| status.is_success()), "{step:?}: {answer:?}");
+                false
+            }
+            () = saboteur.strike() => true,
+        };
+        if !struck {
+            saboteur.release().await;
+            return false;
+        }
+        victims().into_iter().for_each(kill);
+        saboteur.release().await;
+        request.await.expect("the daemon lives");
+        true
+    }
+
+    /// The daemon's launcher and its cards.
+    fn processes(&self) -> Vec<u32> {
+        let launchers = children(self.daemon.server.pid());
+        self.cards().into_iter().chain(launchers).collect()
+    }
+
+    fn cards(&self) -> Vec<u32> {
+        children(self.daemon.server.pid()).into_iter().flat_map(children).collect()
+    }
+
     async fn audit_log_verifies(&self) {
         let mut verify = command("cardhost", ["audit", "verify", "--data"]);
         let verified = verify.arg(self.daemon.data()).output().await.expect("the command");
         assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
     }
 }
+
+/// The least number of writes of a step: an intent and an outcome.
+const LEAST: u32 = 2;
 
 #[tokio::test]
 async fn a_daemon_killed_at_any_write_agrees_with_the_authority_afterwards() {
@@ -144,19 +200,18 @@ async fn a_daemon_killed_at_any_write_agrees_with_the_authority_afterwards() {
         for write in 1.. {
             let context = format!("{step:?}, daemon killed at write {write}");
             let certificates = scene.prepare(step).await;
-            let launchers = children(scene.daemon.server.pid());
-            let saboteur = Saboteur::attach(scene.daemon.server.pid(), Blow::Kill, write).await;
-            let answer = scene.request(step, &certificates).await;
-            saboteur.detach().await;
-            if let Some(status) = answer {
-                assert!(status.is_success(), "{context}: {status}");
-                assert!(write > 2, "{step:?} has at least an intent and an outcome to write");
+            let Some(saboteur) = scene.struck(scene.daemon.server.pid(), step, &certificates, write).await
+            else {
+                assert!(write > LEAST, "{context}");
                 break;
-            }
+            };
+            let processes = scene.processes();
             scene.daemon.server.kill().await;
-            for launcher in launchers {
-                ended(launcher).await;
+            saboteur.detach().await;
+            for process in processes {
+                ended(process).await;
             }
+            scene.audit_log_verifies().await;
             scene.daemon.restart().await;
             scene.agrees(&context).await;
             scene.repeats(step, &certificates, &context).await;
@@ -176,10 +231,8 @@ async fn an_authority_killed_at_any_write_agrees_with_the_daemon_afterwards() {
         for write in 1.. {
             let context = format!("{step:?}, authority killed at write {write}");
             let certificates = scene.prepare(step).await;
-            let saboteur = Saboteur::attach(scene.authority.server.pid(), Blow::Kill, write).await;
-            let answer = scene.request(step, &certificates).await.expect("the daemon lives");
-            saboteur.detach().await;
-            if answer.is_success() {
+            let authority = scene.authority.server.pid();
+            if !scene.kill_at(authority, || vec![authority], step, &certificates, write).await {
                 assert!(write > 1, "{step:?} writes at the authority");
                 break;
             }
@@ -203,23 +256,11 @@ async fn a_card_killed_at_any_write_leaves_both_sides_agreed() {
         for write in 1.. {
             let context = format!("{step:?}, card killed at write {write}");
             let certificates = scene.prepare(step).await;
-            let mut saboteur = Saboteur::attach(scene.daemon.server.pid(), Blow::Stop, write).await;
-            let request = scene.request(step, &certificates);
-            tokio::pin!(request);
-            let answered = tokio::select! {
-                answer = &mut request => Some(answer),
-                _ = saboteur.stopped() => None,
-            };
-            if answered.is_some() {
-                saboteur.detach().await;
+            let daemon = scene.daemon.server.pid();
+            if !scene.kill_at(daemon, || scene.cards(), step, &certificates, write).await {
+                assert!(write > LEAST, "{context}");
                 break;
             }
-            for launcher in children(scene.daemon.server.pid()) {
-                children(launcher).into_iter().for_each(kill);
-            }
-            saboteur.proceed();
-            request.await.expect("the daemon lives");
-            saboteur.detach().await;
             scene.agrees(&context).await;
             scene.repeats(step, &certificates, &context).await;
         }

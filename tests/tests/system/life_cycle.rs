@@ -6,7 +6,7 @@ use cardhost_tests::{
     client::refusal,
     daemon::{Daemon, PASSWORD},
     needs_kvm,
-    process::{command, ended},
+    process::{children, command, ended},
     terminal::{PIN, id, wish},
 };
 use serde_json::json;
@@ -100,6 +100,8 @@ async fn concurrent_first_requests_make_one_card() {
     let created = [&one, &other].map(|certificate| certificate["card_created"].as_bool().unwrap());
     assert_eq!(created.iter().filter(|created| **created).count(), 1);
     assert_eq!(daemon.card("till-1").await["credentials"], 2);
+    let machines: Vec<u32> = children(daemon.server.pid()).into_iter().flat_map(children).collect();
+    assert_eq!(machines, [daemon.card_pid("till-1").await]);
     let secrets = terminal.client.get(&terminal.path("secrets")).await.unwrap();
     for certificate in [&one, &other] {
         let answer = terminal.authenticate(certificate, secrets["pin"].as_str()).await.unwrap();

@@ -1,21 +1,35 @@
 //! What a card's process gives up before the guest runs.
 
-use nix::sys::{
-    prctl,
-    resource::{Resource, setrlimit},
+use nix::{
+    sys::{
+        prctl,
+        resource::{Resource, setrlimit},
+    },
+    unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 
 /// Descriptors that a card's process may hold: a handful, with room for KVM's own.
 const DESCRIPTORS: u64 = 16;
 
-/// Gives up new privileges, core dumps, more descriptors and being read by others. Files may still be written: the
-/// host's log may be one, and there is no other.
+/// Becomes `user`, if one is given, and with that gives up all capabilities; then gives up new privileges, core dumps,
+/// more descriptors and being read by others. Files may still be written: the host's log may be one, and there is no
+/// other. A signal for the parent's death has to be asked for after this.
 ///
 /// # Errors
 /// The kernel refuses; the card is not started.
-pub fn enter() -> nix::Result<()> {
+pub fn enter(user: Option<u32>) -> nix::Result<()> {
+    if let Some(user) = user {
+        become_user(user)?;
+    }
     prctl::set_no_new_privs()?;
     prctl::set_dumpable(false)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)
+}
+
+fn become_user(user: u32) -> nix::Result<()> {
+    let (group, user) = (Gid::from_raw(user), Uid::from_raw(user));
+    setgroups(&[])?;
+    setresgid(group, group, group)?;
+    setresuid(user, user, user)
 }

@@ -37,7 +37,7 @@ use card_key::Purpose;
 use cardhost_wire::{
     boot::MEMORY_SIZE,
     control::{self, HostMessage, Launch},
-    launch::{Refusal, Reply, Request, Start, VERSION},
+    launch::{Refusal, Reply, Request, Start, UserIds, VERSION},
 };
 use datagram::ReceiveError;
 use host_key::{HostKey, HostKeyError};
@@ -114,6 +114,8 @@ pub struct Launcher {
     /// The template as every card has it by the fork. The launcher never writes to it.
     memory: GuestMemoryMmap,
     working_set: WorkingSet,
+    /// `None` if the launcher cannot make a process somebody else's.
+    card_users: Option<UserIds>,
     filter: BpfProgram,
     host_key: HostKey,
     children: SignalFd,
@@ -161,7 +163,7 @@ impl Launcher {
     fn greet(socket: OwnedFd) -> Result<Self, LauncherError> {
         isolation::leave_session();
         harden()?;
-        let (Request::Hello { version: VERSION, host_key, measurement }, Some(image)) =
+        let (Request::Hello { version: VERSION, host_key, measurement, card_users }, Some(image)) =
             datagram::receive(socket.as_fd())?
         else {
             return Err(LauncherError::Version);
@@ -176,6 +178,10 @@ impl Launcher {
         if let Some(why) = host_key.swappable {
             log(&format!("layer missing: the host key's page is not locked and may be swapped out: {why}"));
         }
+        let card_users = isolation::may_become_others().then_some(card_users);
+        if card_users.is_none() {
+            log("layer missing: all cards run as the daemon's user, for want of CAP_SETUID and CAP_SETGID");
+        }
         if let Err(why) = isolation::enter_namespaces() {
             log(&format!("layer missing: cards share the host's network, IPC and UTS namespaces: {why}"));
         }
@@ -187,6 +193,7 @@ impl Launcher {
             template,
             memory,
             working_set,
+            card_users,
             filter: seccomp::program()?,
             host_key,
             children: child_signals()?,
@@ -249,7 +256,7 @@ impl Launcher {
         let HostMessage::Launch(contents) = &mut *launch else { unreachable!("made above") };
         random(&mut contents.seed)?;
         let wrapped_key = self.card_key(start, &mut contents.card_key)?;
-        let pid = spawn::spawn(self, &mut launch, link, start.cpu_budget_ms)
+        let pid = spawn::spawn(self, &mut launch, link, start)
             .map_err(|error| Refusal::Resources(format!("fork: {error}")))?;
         Ok((pid, wrapped_key))
     }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use cardhost_wire::control::HostMessage;
+use cardhost_wire::{control::HostMessage, launch::Start};
 use kvm_ioctls::Kvm;
 use nix::{
     errno::Errno,
@@ -47,14 +47,14 @@ pub fn spawn(
     launcher: &Launcher,
     launch: &mut HostMessage,
     link: OwnedFd,
-    budget_ms: u32,
+    start: &Start,
 ) -> Result<Pid, Errno> {
     let parent = nix::unistd::getpid();
     // SAFETY: the launcher has one thread, so that no lock is held by another in the child's copy of memory.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            let Err(error) = live(launcher, launch, &link, budget_ms, parent);
+            let Err(error) = live(launcher, launch, &link, start, parent);
             log(&format!("card not set up: {}", explain(&*error)));
             exit(EXIT_SET_UP)
         }
@@ -67,7 +67,7 @@ fn live(
     launcher: &Launcher,
     launch: &mut HostMessage,
     link: &OwnedFd,
-    budget_ms: u32,
+    start: &Start,
     parent: Pid,
 ) -> Result<Infallible, SetUpError> {
     die_with(parent)?;
@@ -78,9 +78,11 @@ fn live(
     launcher.working_set.populate(&machine.memory);
     drop(kvm);
     let device = launcher.template.device.clone();
-    let mut card = Card::new(machine, device, Link::new(link), &launcher.image.symbols, budget_ms)?;
+    let mut card = Card::new(machine, device, Link::new(link), &launcher.image.symbols, start.cpu_budget_ms)?;
     card.launch(launch);
-    sandbox::enter()?;
+    sandbox::enter(launcher.card_users.map(|users| users.of_start(start.instance)))?;
+    // The kernel forgets the first request when the process becomes another user.
+    die_with(parent)?;
     seccomp::install(&launcher.filter)?;
     exit(finish(&card.run()))
 }

@@ -13,7 +13,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use cardhost_wire::launch::{MAX_MESSAGE, Reply, Request, Start, VERSION};
+use cardhost_wire::launch::{MAX_MESSAGE, Reply, Request, Start, UserIds, VERSION};
 use nix::{
     errno::Errno,
     sys::{
@@ -95,7 +95,7 @@ impl Launcher {
         let mut image = File::from(memfd_create(c"guest", MFdFlags::MFD_CLOEXEC).unwrap());
         image.write_all(&guest.elf).unwrap();
         let host_key = self.host_key().to_str().unwrap().to_owned();
-        let hello = Request::Hello { version: VERSION, host_key, measurement };
+        let hello = Request::Hello { version: VERSION, host_key, measurement, card_users: UserIds::DEFAULT };
         self.request(&hello, Some(image.as_fd()));
     }
 

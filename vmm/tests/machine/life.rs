@@ -10,7 +10,7 @@ use std::{
 
 use cardhost_wire::{
     control::GuestMessage,
-    launch::{Refusal, Reply, Request, VERSION},
+    launch::{Refusal, Reply, Request, UserIds, VERSION},
     link::Kind,
 };
 
@@ -123,7 +123,8 @@ fn another_protocol_version_is_refused() {
     let launcher = Launcher::spawn(None);
     let host_key = launcher.host_key().to_str().unwrap().to_owned();
     let image = tempfile::tempfile().unwrap();
-    let hello = Request::Hello { version: VERSION + 1, host_key, measurement: [0; 32] };
+    let hello =
+        Request::Hello { version: VERSION + 1, host_key, measurement: [0; 32], card_users: UserIds::DEFAULT };
     launcher.request(&hello, Some(image.as_fd()));
     assert!(matches!(launcher.next(), Reply::Unusable(_)));
 }
@@ -160,6 +161,52 @@ fn an_ordinary_user_with_access_runs_cards() {
     assert_eq!(launcher.next(), Reply::Ready);
     let mut card = launcher.card().started();
     assert!(card.link.statistics().resident_pages > 10);
+}
+
+/// No other card's process, nor anything else of the host, belongs to its user.
+#[test]
+fn each_card_is_a_user_without_privilege_of_its_own() {
+    if !nix::unistd::geteuid().is_root() || !kvm() {
+        return;
+    }
+    let launcher = Launcher::new(Guest::card());
+    let mut cards = [launcher.card().started(), launcher.card().started()];
+    let users = cards.each_mut().map(|card| {
+        let status = fs::read_to_string(format!("/proc/{}/status", card.pid)).unwrap();
+        let line =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+        let ids: Vec<u32> = line("Uid:").split_whitespace().map(|id| id.parse().unwrap()).collect();
+        assert!(ids.iter().all(|id| *id == ids[0] && *id >= UserIds::DEFAULT.first), "{ids:?}");
+        assert_eq!(line("Gid:"), line("Uid:"));
+        assert_eq!(line("Groups:"), "");
+        for set in ["CapPrm:", "CapEff:", "CapInh:", "CapAmb:"] {
+            assert_eq!(line(set), "0000000000000000", "{set}");
+        }
+        assert_eq!((line("NoNewPrivs:"), line("Seccomp:")), ("1".into(), "2".into()));
+        assert!(card.link.statistics().resident_pages > 10);
+        ids[0]
+    });
+    assert_ne!(users[0], users[1]);
+}
+
+/// Its link, standard error, `/dev/kvm`'s machine and processor, and the counters of its own memory.
+#[test]
+fn a_card_holds_only_the_descriptors_it_needs() {
+    if !nix::unistd::geteuid().is_root() || !kvm() {
+        return;
+    }
+    let launcher = Launcher::new(Guest::card());
+    let card = launcher.card().started();
+    let entries = fs::read_dir(format!("/proc/{}/fd", card.pid)).unwrap();
+    let mut held: Vec<_> = entries
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name() != "2")
+        .map(|entry| fs::read_link(entry.path()).unwrap().to_string_lossy().into_owned())
+        .map(|target| if target.starts_with("socket:") { "link".into() } else { target })
+        .collect();
+    held.sort();
+    let smaps = format!("/proc/{}/smaps", card.pid);
+    assert_eq!(held, [smaps.as_str(), "anon_inode:kvm-vcpu:0", "anon_inode:kvm-vm", "link"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod story;
 use std::{future::Future, net::Ipv4Addr, time::Instant};
 
 use anyhow::Context as _;
+use cardhost_wire::launch::UserIds;
 use clap::Args;
 use tempfile::TempDir;
 
@@ -49,6 +50,7 @@ fn config(directory: &TempDir) -> Config {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         tls: None,
         authority: None,
+        card_users: UserIds::DEFAULT,
         default_keys: false,
         limits: Limits::default(),
     }
