@@ -1,8 +1,9 @@
 //! Hostile and broken input: a clear error each, the host lives, nobody else notices.
 
-use std::sync::Arc;
+use std::{io::ErrorKind, sync::Arc};
 
 use cardhost_tests::{
+    channel::Channel,
     client::{Client, refusal, tls},
     daemon::{Daemon, PASSWORD},
     needs_kvm, piv, soon,
@@ -84,7 +85,9 @@ async fn a_body_beyond_the_bound_is_refused_before_its_end() {
 
 #[tokio::test]
 async fn a_thousand_idle_connections_hinder_nobody() {
+    needs_kvm!();
     let daemon = Daemon::start().await;
+    let mut card = used_card(&daemon).await;
     let address = daemon.address();
     let mut idle = Vec::new();
     for _ in 0..1000 {
@@ -92,12 +95,28 @@ async fn a_thousand_idle_connections_hinder_nobody() {
     }
     let client = daemon.administrator().await;
     client.get(TERMINALS).await.unwrap();
-    drop(idle);
+    card.expect(&piv::verify(""), 0x9000).await;
+    let is_open = |connection: &&TcpStream| {
+        connection.try_read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    };
+    assert_eq!(idle.iter().filter(is_open).count(), 1000);
+}
+
+/// A channel to a card that has its PIN verified.
+async fn used_card(daemon: &Daemon) -> Channel {
+    let terminal = daemon.terminal("till-1", "alice").await;
+    terminal.first("9A").await.unwrap();
+    let mut channel = terminal.present().await;
+    channel.expect(&piv::select(), 0x9000).await;
+    channel.expect(&piv::verify(PIN), 0x9000).await;
+    channel
 }
 
 #[tokio::test]
 async fn a_login_flood_is_held_off_while_others_are_served() {
+    needs_kvm!();
     let daemon = Daemon::start().await;
+    let mut card = used_card(&daemon).await;
     let client = daemon.administrator().await;
     let mut flood = JoinSet::new();
     for attempt in 0..100 {
@@ -105,6 +124,7 @@ async fn a_login_flood_is_held_off_while_others_are_served() {
         flood.spawn(async move { attacker.log_in(&format!("user-{attempt}"), PASSWORD).await.err() });
     }
     client.get(TERMINALS).await.unwrap();
+    card.expect(&piv::verify(""), 0x9000).await;
     let refused = soon("the flood's end", flood.join_all()).await;
     let wrong = refusal(401, "login-refused");
     let held_off = refusal(429, "too-many-requests");
