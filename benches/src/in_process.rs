@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use cardhost_vmm::{
     card::{
         machine::{Blueprint, Machine},
-        memory,
+        memory::View,
     },
     device::{
         queues,
@@ -27,6 +27,8 @@ use crate::card::Streams;
 /// A guest whose streams end here.
 pub struct InProcess {
     machine: Machine,
+    /// Dropped after the machine that is over it.
+    _view: View,
     transport: Transport,
     streams: streams::Streams,
     readers: [FrameReader; Port::ALL.len()],
@@ -41,14 +43,11 @@ impl InProcess {
         let image = Image::load(cardhost_image::GUEST, cardhost_image::GUEST_SHA256)?;
         let kvm = Kvm::new().context("/dev/kvm")?;
         let blueprint = Blueprint::gather(&kvm)?;
-        let machine = Machine::new(
-            &kvm,
-            &blueprint,
-            memory::map(&image.memory, &image.large_pages)?,
-            &blueprint.at_entry(image.entry),
-        )?;
+        let view = View::of(&image.memory, &image.large_pages)?;
+        let machine = Machine::new(&kvm, &blueprint, view.memory(), &blueprint.at_entry(image.entry))?;
         let mut guest = Self {
             machine,
+            _view: view,
             transport: Transport::default(),
             streams: streams::Streams::default(),
             readers: Default::default(),

@@ -16,7 +16,7 @@ use super::{
     Card, End,
     link::Link,
     machine::{Blueprint, Machine, MachineError, Registers},
-    memory::{self, MemoryError},
+    memory::{MemoryError, View},
 };
 use crate::{
     device::{streams::Streams, transport::Transport},
@@ -62,8 +62,8 @@ impl Template {
     /// # Errors
     /// See [`TemplateError`].
     pub fn prepare(kvm: &Kvm, blueprint: &Blueprint, image: &Image) -> Result<Self, TemplateError> {
-        let memory = memory::map(&image.memory, &image.large_pages)?;
-        let machine = Machine::new(kvm, blueprint, memory, &blueprint.at_entry(image.entry))?;
+        let view = View::of(&image.memory, &image.large_pages)?;
+        let machine = Machine::new(kvm, blueprint, view.memory(), &blueprint.at_entry(image.entry))?;
         // Nobody is at the other end: a guest that has not been launched has nothing to say.
         let (link, _daemon) = UnixStream::pair()?;
         let fresh = (Transport::default(), Streams::default());

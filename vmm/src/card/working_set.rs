@@ -27,7 +27,7 @@ use super::{
     Card, End,
     link::Link,
     machine::{Blueprint, Machine},
-    memory,
+    memory::View,
     template::{BUDGET_MS, PAGE, Template, TemplateError},
 };
 use crate::image::Symbols;
@@ -46,8 +46,8 @@ impl WorkingSet {
     /// # Errors
     /// See [`TemplateError`].
     pub fn rehearse(kvm: &Kvm, blueprint: &Blueprint, template: &Template) -> Result<Self, TemplateError> {
-        let memory = memory::map(&template.memory, &template.large_pages)?;
-        let machine = Machine::new(kvm, blueprint, memory, &template.registers)?;
+        let view = View::of(&template.memory, &template.large_pages)?;
+        let machine = Machine::new(kvm, blueprint, view.memory(), &template.registers)?;
         let (ours, theirs) = UnixStream::pair()?;
         let symbols = Symbols::default();
         let mut card = Card::new(machine, template.device.clone(), Link::new(theirs), &symbols, BUDGET_MS)?;

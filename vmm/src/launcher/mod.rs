@@ -26,7 +26,7 @@ use std::{
 use crate::{
     card::{
         machine::{Blueprint, MachineError},
-        memory::{self, MemoryError},
+        memory::{MemoryError, View},
         seccomp,
         template::{Template, TemplateError},
         working_set::WorkingSet,
@@ -54,7 +54,6 @@ use nix::{
     unistd::Pid,
 };
 use seccompiler::{BackendError, BpfProgram};
-use vm_memory::GuestMemoryMmap;
 
 /// Longest image read; guest memory is smaller.
 const MAX_IMAGE: u64 = 2 * MEMORY_SIZE;
@@ -112,7 +111,7 @@ pub struct Launcher {
     image: Image,
     template: Template,
     /// The template as every card has it by the fork. The launcher never writes to it.
-    memory: GuestMemoryMmap,
+    view: View,
     working_set: WorkingSet,
     /// `None` if the launcher cannot make a process somebody else's.
     card_users: Option<UserIds>,
@@ -173,7 +172,7 @@ impl Launcher {
         let image = Image::load(&contents(image)?, measurement)?;
         let template = Template::prepare(&kvm, &blueprint, &image)?;
         let working_set = WorkingSet::rehearse(&kvm, &blueprint, &template)?;
-        let memory = memory::map(&template.memory, &template.large_pages)?;
+        let view = View::of(&template.memory, &template.large_pages)?;
         let host_key = host_key::open(Path::new(&host_key))?;
         if let Some(why) = host_key.swappable {
             log(&format!("layer missing: the host key's page is not locked and may be swapped out: {why}"));
@@ -191,7 +190,7 @@ impl Launcher {
             blueprint,
             image,
             template,
-            memory,
+            view,
             working_set,
             card_users,
             filter: seccomp::program()?,

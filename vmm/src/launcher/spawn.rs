@@ -73,7 +73,7 @@ fn live(
     die_with(parent)?;
     SigSet::empty().thread_set_mask()?;
     let Kept { link, kvm } = keep_only(link, launcher)?;
-    let memory = launcher.memory.clone();
+    let memory = launcher.view.memory();
     let machine = Machine::new(&kvm, &launcher.blueprint, memory, &launcher.template.registers)?;
     launcher.working_set.populate(&machine.memory);
     drop(kvm);
