@@ -16,7 +16,7 @@ const CHUNK: usize = 4096;
 pub struct Meter {
     /// proc(5) smaps: unlike pagemap open to an ordinary user's process that others may not inspect.
     mappings: File,
-    /// How the line of guest memory begins.
+    /// How the line of guest memory's writable part begins; the rest is the same memory for all cards.
     memory: String,
 }
 
@@ -35,7 +35,7 @@ impl Meter {
         Statistics { exits, resident_pages: self.resident_pages(), cpu_us: cpu_us() }
     }
 
-    /// Pages of guest memory that are present; 0 if the kernel does not tell.
+    /// Pages of guest memory's writable part that are present; 0 if the kernel does not tell.
     fn resident_pages(&self) -> u64 {
         let mappings = self.text().unwrap_or_default();
         let mut lines = mappings.lines().skip_while(|line| !line.starts_with(&self.memory));
