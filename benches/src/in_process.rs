@@ -4,7 +4,10 @@
 use anyhow::{Context, Result, bail};
 use cardhost_vmm::{
     card::{
-        machine::{Blueprint, Machine},
+        machine::{
+            Exit, Machine,
+            kvm::{Blueprint, VirtualMachine},
+        },
         memory::View,
     },
     device::{
@@ -20,13 +23,13 @@ use cardhost_wire::{
     frame::{FrameReader, framed},
     port::Port,
 };
-use kvm_ioctls::{Kvm, VcpuExit};
+use kvm_ioctls::Kvm;
 
 use crate::card::Streams;
 
 /// A guest whose streams end here.
 pub struct InProcess {
-    machine: Machine,
+    machine: VirtualMachine,
     /// Dropped after the machine that is over it.
     _view: View,
     transport: Transport,
@@ -44,7 +47,7 @@ impl InProcess {
         let kvm = Kvm::new().context("/dev/kvm")?;
         let blueprint = Blueprint::gather(&kvm)?;
         let view = View::of(&image.memory, &image.large_pages)?;
-        let machine = Machine::new(&kvm, &blueprint, view.memory(), &blueprint.at_entry(image.entry))?;
+        let machine = VirtualMachine::new(&kvm, &blueprint, view.memory(), &blueprint.at_entry(image.entry))?;
         let mut guest = Self {
             machine,
             _view: view,
@@ -63,9 +66,8 @@ impl InProcess {
     fn run(&mut self) -> Result<()> {
         self.give()?;
         loop {
-            match self.machine.vcpu.run()? {
-                VcpuExit::MmioWrite(address, bytes) => {
-                    let value = u32::from_le_bytes(bytes.try_into()?);
+            match self.machine.run() {
+                Exit::Write { address, value } => {
                     if let Effect::Notify(queue) = self.transport.write(address - MMIO_BASE, value) {
                         self.drain()?;
                         if queue == u32::from(RX_QUEUE) {
@@ -73,16 +75,14 @@ impl InProcess {
                         }
                     }
                 }
-                VcpuExit::MmioRead(address, bytes) => {
-                    bytes.copy_from_slice(&self.transport.read(address - MMIO_BASE).to_le_bytes());
-                }
+                Exit::Read { address } => self.machine.answer(self.transport.read(address - MMIO_BASE)),
                 other => bail!("the guest ended: {other:?}"),
             }
         }
     }
 
     fn drain(&mut self) -> Result<()> {
-        while let Some(packet) = queues::take(&mut self.transport, &self.machine.memory)? {
+        while let Some(packet) = queues::take(&mut self.transport, self.machine.memory())? {
             match self.streams.receive(packet)? {
                 Some(Event::Data(port, bytes)) => self.readers[index(port)].push(&bytes),
                 Some(Event::Opened(_)) => self.opened = true,
@@ -95,10 +95,10 @@ impl InProcess {
 
     fn give(&mut self) -> Result<()> {
         while self.streams.has_packet() {
-            let buffer = queues::receive_buffer(&mut self.transport, &self.machine.memory)?;
+            let buffer = queues::receive_buffer(&mut self.transport, self.machine.memory())?;
             let Some(buffer) = buffer else { return Ok(()) };
             let Some((header, payload)) = self.streams.next_packet(buffer.room) else { return Ok(()) };
-            queues::give(&mut self.transport, &self.machine.memory, buffer, header, &payload)?;
+            queues::give(&mut self.transport, self.machine.memory(), buffer, header, &payload)?;
         }
         Ok(())
     }

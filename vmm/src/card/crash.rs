@@ -1,28 +1,14 @@
 //! Naming what ended a guest.
 
 use cardhost_wire::link::{Crash, CrashCause};
-use kvm_ioctls::VcpuFd;
 
 use crate::image::Symbols;
 
 /// Page fault (Intel SDM volume 3, 6.3.1).
 const PAGE_FAULT: u8 = 14;
 
-/// A guest's exception that nobody handles shuts its processor down. KVM's event state names it where the
-/// processor was not reset meanwhile; elsewhere the vector is unknown.
-pub fn exception(vcpu: &VcpuFd, symbols: &Symbols) -> Crash {
-    let events = vcpu.get_vcpu_events().map(|events| events.exception).unwrap_or_default();
-    let vector = (events.injected != 0 || events.pending != 0 || events.nr != 0).then_some(events.nr);
-    let address = match vector {
-        Some(PAGE_FAULT) => vcpu.get_sregs().map_or(0, |registers| registers.cr2),
-        _ => 0,
-    };
-    at(vcpu, symbols, CrashCause::Exception { vector, error_code: events.error_code, address })
-}
-
-/// A crash at the guest's present instruction.
-pub fn at(vcpu: &VcpuFd, symbols: &Symbols, cause: CrashCause) -> Crash {
-    let rip = vcpu.get_regs().map_or(0, |registers| registers.rip);
+/// A crash at this instruction.
+pub fn at(rip: u64, symbols: &Symbols, cause: CrashCause) -> Crash {
     Crash { cause, rip, symbol: symbols.resolve(rip) }
 }
 

@@ -1,7 +1,7 @@
 //! The process of one card, from the fork to its end.
 //!
 //! ```text
-//! set up ─▶ sandbox ─▶ seccomp ─▶ ┌─▶ KVM_RUN ─▶ one match over the exit ─┐
+//! set up ─▶ sandbox ─▶ seccomp ─▶ ┌─▶ machine ─▶ one match over the exit ─┐
 //!                                 │                                       │ doorbell
 //!                                 └── give packets ◀── link ◀── drain ◀───┘
 //! ```
@@ -26,7 +26,6 @@ use cardhost_wire::{
     link::{Crash, CrashCause, Header, Kind, Report},
     port::Port,
 };
-use kvm_ioctls::VcpuExit;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
@@ -38,7 +37,7 @@ use crate::{
     image::Symbols,
 };
 use link::{Link, LinkError};
-use machine::Machine;
+use machine::{Exit, Machine};
 use statistics::Meter;
 use watchdog::Watchdog;
 
@@ -69,16 +68,16 @@ impl From<LinkError> for End {
 }
 
 /// A running card.
-pub struct Card<'a> {
-    /// Declared first: dropped before the run page that it writes to.
+pub struct Card<'a, M> {
+    /// Declared first: dropped before the machine whose byte it writes to.
     watchdog: Watchdog,
-    machine: Machine,
+    machine: M,
     transport: Transport,
     streams: Streams,
     link: Link,
     meter: Meter,
     symbols: &'a Symbols,
-    /// Returns from KVM_RUN.
+    /// How often the machine stopped running the guest.
     exits: u64,
     /// Frames that the daemon sent for the guest.
     obeyed: u64,
@@ -90,20 +89,20 @@ enum Next {
     Wait,
 }
 
-impl<'a> Card<'a> {
+impl<'a, M: Machine> Card<'a, M> {
     /// A card with machine, device and streams as they stand; `budget_ms` is its CPU time for one exchange.
     ///
     /// # Errors
     /// The system refuses the watchdog's timer, or has no `/proc`.
     pub fn new(
-        mut machine: Machine,
+        mut machine: M,
         (transport, streams): (Transport, Streams),
         link: Link,
         symbols: &'a Symbols,
         budget_ms: u32,
     ) -> std::io::Result<Self> {
-        let watchdog = Watchdog::start(&mut machine.vcpu, budget_ms)?;
-        let meter = Meter::new(&machine.memory)?;
+        let watchdog = Watchdog::start(&mut machine, budget_ms)?;
+        let meter = machine.meter()?;
         Ok(Self { machine, transport, streams, link, watchdog, meter, symbols, exits: 0, obeyed: 0 })
     }
 
@@ -155,30 +154,21 @@ impl<'a> Card<'a> {
     /// Runs the guest to its next exit.
     fn enter(&mut self) -> Result<Next, End> {
         self.exits += 1;
-        let exit = match self.machine.vcpu.run() {
-            Ok(exit) => exit,
-            Err(error) if error.errno() == libc::EINTR => return self.interrupted(),
-            Err(error) => return Err(self.unexpected(format!("KVM_RUN: {error}"))),
-        };
-        match exit {
-            VcpuExit::MmioWrite(address, bytes) => {
-                let (Some(offset), &[a, b, c, d]) = (register(address), bytes) else {
+        match self.machine.run() {
+            Exit::Write { address, value } => {
+                let Some(offset) = register(address) else {
                     return Err(self.unexpected(format!("write to {address:#x}")));
                 };
-                let effect = self.transport.write(offset, u32::from_le_bytes([a, b, c, d]));
+                let effect = self.transport.write(offset, value);
                 self.after_write(effect)
             }
-            VcpuExit::MmioRead(address, bytes) => {
-                let value = register(address).map_or(0, |offset| self.transport.read(offset)).to_le_bytes();
-                bytes.iter_mut().zip(value).for_each(|(byte, value)| *byte = value);
+            Exit::Read { address } => {
+                let value = register(address).map_or(0, |offset| self.transport.read(offset));
+                self.machine.answer(value);
                 Ok(Next::Enter)
             }
-            VcpuExit::Shutdown => Err(End::Crashed(crash::exception(&self.machine.vcpu, self.symbols))),
-            VcpuExit::Intr => self.interrupted(),
-            other => {
-                let what = format!("{other:?}");
-                Err(self.unexpected(what))
-            }
+            Exit::Interrupted => self.interrupted(),
+            Exit::Crashed(cause) => Err(self.crashed(cause)),
         }
     }
 
@@ -190,27 +180,31 @@ impl<'a> Card<'a> {
     }
 
     fn interrupted(&mut self) -> Result<Next, End> {
-        if !self.watchdog.interrupted(&mut self.machine.vcpu, self.obeyed) {
+        if !self.watchdog.interrupted(self.obeyed) {
             return Ok(Next::Enter);
         }
         let cause = CrashCause::Runaway { budget_ms: self.watchdog.budget_ms() };
-        Err(End::Crashed(crash::at(&self.machine.vcpu, self.symbols, cause)))
+        Err(self.crashed(cause))
     }
 
-    fn unexpected(&self, what: String) -> End {
-        End::Crashed(crash::at(&self.machine.vcpu, self.symbols, CrashCause::UnexpectedExit(what)))
+    fn unexpected(&mut self, what: String) -> End {
+        self.crashed(CrashCause::UnexpectedExit(what))
     }
 
-    fn violated(&self, violation: Violation) -> End {
-        let cause = CrashCause::Protocol(violation.to_string());
-        End::Crashed(crash::at(&self.machine.vcpu, self.symbols, cause))
+    fn violated(&mut self, violation: Violation) -> End {
+        self.crashed(CrashCause::Protocol(violation.to_string()))
+    }
+
+    /// The end by this cause, at the guest's present instruction.
+    fn crashed(&mut self, cause: CrashCause) -> End {
+        End::Crashed(crash::at(self.machine.instruction_pointer(), self.symbols, cause))
     }
 
     /// Takes everything the guest has sent.
     fn drain(&mut self) -> Result<(), End> {
         loop {
             let taken =
-                queues::take(&mut self.transport, &self.machine.memory).map_err(|bad| self.violated(bad))?;
+                queues::take(&mut self.transport, self.machine.memory()).map_err(|bad| self.violated(bad))?;
             let Some(packet) = taken else { return Ok(()) };
             let event = self.streams.receive(packet).map_err(|bad| self.violated(bad))?;
             event.into_iter().for_each(|event| tell(&mut self.link, event));
@@ -235,12 +229,12 @@ impl<'a> Card<'a> {
     fn give(&mut self) -> Result<bool, End> {
         let mut any = false;
         while self.streams.has_packet() {
-            let Machine { memory, .. } = &self.machine;
+            let memory = self.machine.memory();
             let buffer =
                 queues::receive_buffer(&mut self.transport, memory).map_err(|bad| self.violated(bad))?;
             let Some(buffer) = buffer else { break };
             let Some((header, payload)) = self.streams.next_packet(buffer.room) else { break };
-            queues::give(&mut self.transport, &self.machine.memory, buffer, header, &payload)
+            queues::give(&mut self.transport, self.machine.memory(), buffer, header, &payload)
                 .map_err(|bad| self.violated(bad))?;
             any = true;
         }

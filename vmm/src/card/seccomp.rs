@@ -30,9 +30,9 @@ const ALLOWED: &[(libc::c_long, &str)] = &[
 /// ioctl by request.
 const IOCTLS: &[(u64, &str)] = &[
     (KVM_RUN, "run loop"),
-    (KVM_GET_REGS, "crash::at"),
-    (KVM_GET_SREGS, "crash::exception"),
-    (KVM_GET_VCPU_EVENTS, "crash::exception"),
+    (KVM_GET_REGS, "VirtualMachine::instruction_pointer"),
+    (KVM_GET_SREGS, "VirtualMachine::exception"),
+    (KVM_GET_VCPU_EVENTS, "VirtualMachine::exception"),
 ];
 
 /// Installs the filter for this thread, the process's only one.

@@ -21,11 +21,11 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// A meter for the process that has mapped this guest memory.
+    /// A meter for a guest that has its memory through this process's mapping.
     ///
     /// # Errors
     /// `/proc` is not there.
-    pub fn new(memory: &GuestMemoryMmap) -> std::io::Result<Self> {
+    pub fn of_mapping(memory: &GuestMemoryMmap) -> std::io::Result<Self> {
         let base = memory.get_host_address(GuestAddress(0)).expect("guest memory begins at 0") as u64;
         Ok(Self { mappings: File::open("/proc/self/smaps")?, memory: format!("{base:x}-") })
     }

@@ -9,14 +9,13 @@ use std::{
 };
 
 use cardhost_wire::boot::MEMORY_SIZE;
-use kvm_ioctls::Kvm;
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::{
     Card, End,
     link::Link,
-    machine::{Blueprint, Machine, MachineError, Registers},
-    memory::{MemoryError, View},
+    machine::{Machine, MachineError},
+    memory::MemoryError,
 };
 use crate::{
     device::{streams::Streams, transport::Transport},
@@ -44,26 +43,24 @@ pub enum TemplateError {
     Guest(#[source] End),
 }
 
-/// What a card starts from.
-pub struct Template {
+/// What a card starts from, on a machine with registers of this kind.
+pub struct Template<R> {
     /// Guest memory, sealed against changes.
     pub memory: File,
     /// See [`Image::large_pages`].
     pub large_pages: Vec<u64>,
-    /// The vCPU, about to return from the write that says that the guest is idle.
-    pub registers: Registers,
+    /// The processor, about to return from the write that says that the guest is idle.
+    pub registers: R,
     /// The device as the guest has set it up, with an open control stream.
     pub device: (Transport, Streams),
 }
 
-impl Template {
-    /// Runs the image.
+impl<R> Template<R> {
+    /// Runs the image on a machine that stands before its first instruction.
     ///
     /// # Errors
     /// See [`TemplateError`].
-    pub fn prepare(kvm: &Kvm, blueprint: &Blueprint, image: &Image) -> Result<Self, TemplateError> {
-        let view = View::of(&image.memory, &image.large_pages)?;
-        let machine = Machine::new(kvm, blueprint, view.memory(), &blueprint.at_entry(image.entry))?;
+    pub fn prepare(machine: impl Machine<Registers = R>, image: &Image) -> Result<Self, TemplateError> {
         // Nobody is at the other end: a guest that has not been launched has nothing to say.
         let (link, _daemon) = UnixStream::pair()?;
         let fresh = (Transport::default(), Streams::default());
@@ -72,16 +69,17 @@ impl Template {
         let Card { machine, transport, streams, .. } = &mut card;
         let registers = machine.registers()?;
         let device = (transport.clone(), streams.clone());
-        Ok(Self { memory: copy(machine)?, large_pages: image.large_pages.clone(), registers, device })
+        let memory = copy(machine.memory())?;
+        Ok(Self { memory, large_pages: image.large_pages.clone(), registers, device })
     }
 }
 
 /// A sealed copy of guest memory without its empty pages.
-fn copy(machine: &Machine) -> std::io::Result<File> {
+fn copy(memory: &GuestMemoryMmap) -> std::io::Result<File> {
     let file = image::memory(c"card-template")?;
     let mut page = [0; PAGE];
     for address in (0..MEMORY_SIZE).step_by(PAGE) {
-        machine.memory.read_slice(&mut page, GuestAddress(address)).map_err(std::io::Error::other)?;
+        memory.read_slice(&mut page, GuestAddress(address)).map_err(std::io::Error::other)?;
         if page.iter().any(|byte| *byte != 0) {
             file.write_all_at(&page, address)?;
         }

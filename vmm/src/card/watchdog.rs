@@ -1,30 +1,30 @@
 //! Ends a guest that computes without finishing an exchange.
 //!
-//! A timer on the thread's CPU time ticks four times per budget; each tick makes `KVM_RUN` return. If the guest has
+//! A timer on the guest's CPU time ticks four times per budget; each tick makes the machine return. If the guest has
 //! taken nothing new from the daemon between four ticks it is a runaway: it has then used between three quarters of
 //! the budget and all of it. Packets that only answer the guest's own do not count, so that it cannot keep itself
 //! busy. Time spent blocked does not count either, and an exchange costs no system call.
 
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-use kvm_bindings::kvm_run;
-use kvm_ioctls::VcpuFd;
 use nix::{
     sys::{
         signal::{SaFlags, SigAction, SigEvent, SigHandler, SigSet, SigevNotify, Signal, sigaction},
         time::TimeSpec,
         timer::{Expiration, Timer, TimerSetTimeFlags},
     },
-    time::ClockId,
     unistd::gettid,
 };
 
+use super::machine::Machine;
+
 const TICKS_PER_BUDGET: u32 = 4;
 
-static RUN: AtomicPtr<kvm_run> = AtomicPtr::new(std::ptr::null_mut());
+/// The machine's [`Machine::stop_byte`].
+static STOP: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 static TICKED: AtomicBool = AtomicBool::new(false);
 
-/// The watchdog of this process's one vCPU.
+/// The watchdog of this process's one machine.
 pub struct Watchdog {
     budget_ms: u32,
     idle_ticks: u32,
@@ -33,21 +33,20 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts the timer for the calling thread, which must be the one that runs the vCPU.
-    pub fn start(vcpu: &mut VcpuFd, budget_ms: u32) -> nix::Result<Self> {
-        RUN.store(vcpu.get_kvm_run(), Ordering::Release);
+    /// Starts the timer; its signals go to the calling thread, which must be the one that runs the machine.
+    pub fn start(machine: &mut impl Machine, budget_ms: u32) -> nix::Result<Self> {
+        STOP.store(machine.stop_byte().as_ptr(), Ordering::Release);
         install_handler()?;
         let notify =
             SigevNotify::SigevThreadId { signal: Signal::SIGALRM, thread_id: gettid().as_raw(), si_value: 0 };
-        let mut timer = Timer::new(ClockId::CLOCK_THREAD_CPUTIME_ID, SigEvent::new(notify))?;
+        let mut timer = Timer::new(machine.clock(), SigEvent::new(notify))?;
         let tick = std::time::Duration::from_millis(u64::from((budget_ms / TICKS_PER_BUDGET).max(1)));
         timer.set(Expiration::Interval(TimeSpec::from_duration(tick)), TimerSetTimeFlags::empty())?;
         Ok(Self { budget_ms, idle_ticks: 0, progress: 0, _timer: timer })
     }
 
-    /// `KVM_RUN` was interrupted. True if the guest is a runaway; `progress` counts what it was given by the daemon.
-    pub fn interrupted(&mut self, vcpu: &mut VcpuFd, progress: u64) -> bool {
-        vcpu.set_kvm_immediate_exit(0);
+    /// The machine was interrupted. True if the guest is a runaway; `progress` counts what it was given by the daemon.
+    pub fn interrupted(&mut self, progress: u64) -> bool {
         if !TICKED.swap(false, Ordering::AcqRel) {
             return false;
         }
@@ -64,21 +63,21 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        RUN.store(std::ptr::null_mut(), Ordering::Release);
+        STOP.store(std::ptr::null_mut(), Ordering::Release);
     }
 }
 
-#[expect(unsafe_code, reason = "a signal handler must reach the run page")]
+#[expect(unsafe_code, reason = "a signal handler must reach the machine")]
 fn install_handler() -> nix::Result<()> {
     extern "C" fn tick(_: libc::c_int) {
         TICKED.store(true, Ordering::Release);
-        let run = RUN.load(Ordering::Acquire);
-        if run.is_null() {
+        let stop = STOP.load(Ordering::Acquire);
+        if stop.is_null() {
             return;
         }
-        // SAFETY: `run` is the vCPU's mapped run page, which outlives the watchdog in `Card`; the only vCPU thread is
-        // the one that this handler interrupts, and `immediate_exit` is a byte that KVM reads at entry.
-        unsafe { (&raw mut (*run).immediate_exit).write_volatile(1) };
+        // SAFETY: the byte belongs to the machine, which outlives the watchdog in `Card`; the only thread that runs
+        // the machine is the one that this handler interrupts, and no reference to the byte is held.
+        unsafe { stop.write_volatile(1) };
     }
     let action = SigAction::new(SigHandler::Handler(tick), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler only writes two atomics' worth of memory and is async-signal-safe.

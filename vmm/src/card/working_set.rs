@@ -26,7 +26,10 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use super::{
     Card, End,
     link::Link,
-    machine::{Blueprint, Machine},
+    machine::{
+        Machine,
+        kvm::{Blueprint, Registers, VirtualMachine},
+    },
     memory::View,
     template::{BUDGET_MS, PAGE, Template, TemplateError},
 };
@@ -45,16 +48,20 @@ impl WorkingSet {
     ///
     /// # Errors
     /// See [`TemplateError`].
-    pub fn rehearse(kvm: &Kvm, blueprint: &Blueprint, template: &Template) -> Result<Self, TemplateError> {
+    pub fn rehearse(
+        kvm: &Kvm,
+        blueprint: &Blueprint,
+        template: &Template<Registers>,
+    ) -> Result<Self, TemplateError> {
         let view = View::of(&template.memory, &template.large_pages)?;
-        let machine = Machine::new(kvm, blueprint, view.memory(), &template.registers)?;
+        let machine = VirtualMachine::new(kvm, blueprint, view.memory(), &template.registers)?;
         let (ours, theirs) = UnixStream::pair()?;
         let symbols = Symbols::default();
         let mut card = Card::new(machine, template.device.clone(), Link::new(theirs), &symbols, BUDGET_MS)?;
         card.launch(&mut made_up_launch());
         send_script(&ours)?;
         match card.run() {
-            End::SwitchedOff if answered(&ours)? => Ok(Self(written(&card.machine.memory, template)?)),
+            End::SwitchedOff if answered(&ours)? => Ok(Self(written(card.machine.memory(), template)?)),
             end => Err(TemplateError::Guest(end)),
         }
     }
@@ -103,7 +110,7 @@ fn answered(mut daemon: &UnixStream) -> std::io::Result<bool> {
 
 /// The pages that differ from the template's, in each group together with those before them: KVM maps a page with
 /// its neighbours from the group's first on, as far as they are there.
-fn written(memory: &GuestMemoryMmap, template: &Template) -> std::io::Result<Vec<Range<u64>>> {
+fn written(memory: &GuestMemoryMmap, template: &Template<Registers>) -> std::io::Result<Vec<Range<u64>>> {
     let mut ranges: Vec<Range<u64>> = Vec::new();
     for group in (0..MEMORY_SIZE).step_by(GROUP) {
         let Some(end) = last_written(memory, template, group)? else { continue };
@@ -116,7 +123,11 @@ fn written(memory: &GuestMemoryMmap, template: &Template) -> std::io::Result<Vec
 }
 
 /// The end of the last page of a group that differs from the template's.
-fn last_written(memory: &GuestMemoryMmap, template: &Template, group: u64) -> std::io::Result<Option<u64>> {
+fn last_written(
+    memory: &GuestMemoryMmap,
+    template: &Template<Registers>,
+    group: u64,
+) -> std::io::Result<Option<u64>> {
     let (mut now, mut before) = ([0; PAGE], [0; PAGE]);
     for address in (0..GROUP).step_by(PAGE).rev().map(|offset| group + offset as u64) {
         memory.read_slice(&mut now, GuestAddress(address)).map_err(std::io::Error::other)?;

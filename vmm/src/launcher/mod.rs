@@ -25,7 +25,10 @@ use std::{
 
 use crate::{
     card::{
-        machine::{Blueprint, MachineError},
+        machine::{
+            MachineError,
+            kvm::{Blueprint, Registers, VirtualMachine},
+        },
         memory::{MemoryError, View},
         seccomp,
         template::{Template, TemplateError},
@@ -109,7 +112,7 @@ pub struct Launcher {
     kvm: Kvm,
     blueprint: Blueprint,
     image: Image,
-    template: Template,
+    template: Template<Registers>,
     /// The template as every card has it by the fork. The launcher never writes to it.
     view: View,
     working_set: WorkingSet,
@@ -170,7 +173,7 @@ impl Launcher {
         let kvm = open_kvm()?;
         let blueprint = Blueprint::gather(&kvm)?;
         let image = Image::load(&contents(image)?, measurement)?;
-        let template = Template::prepare(&kvm, &blueprint, &image)?;
+        let template = template(&kvm, &blueprint, &image)?;
         let working_set = WorkingSet::rehearse(&kvm, &blueprint, &template)?;
         let view = View::of(&template.memory, &template.large_pages)?;
         let host_key = host_key::open(Path::new(&host_key))?;
@@ -311,6 +314,13 @@ impl Launcher {
         datagram::reply(self.socket.as_fd(), reply)
             .map_err(|source| LauncherError::System { what: "reply to the daemon", source })
     }
+}
+
+/// Runs the image once, in a view that nothing of is left.
+fn template(kvm: &Kvm, blueprint: &Blueprint, image: &Image) -> Result<Template<Registers>, LauncherError> {
+    let view = View::of(&image.memory, &image.large_pages)?;
+    let machine = VirtualMachine::new(kvm, blueprint, view.memory(), &blueprint.at_entry(image.entry))?;
+    Ok(Template::prepare(machine, image)?)
 }
 
 fn random(bytes: &mut [u8]) -> Result<(), Refusal> {

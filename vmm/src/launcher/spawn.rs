@@ -20,7 +20,12 @@ use nix::{
 };
 
 use super::{Launcher, explain, log};
-use crate::card::{Card, End, link::Link, machine::Machine, sandbox, seccomp};
+use crate::card::{
+    Card, End,
+    link::Link,
+    machine::{Machine, kvm::VirtualMachine},
+    sandbox, seccomp,
+};
 
 /// The card ended because it was switched off.
 const EXIT_OFF: i32 = 0;
@@ -74,8 +79,8 @@ fn live(
     SigSet::empty().thread_set_mask()?;
     let Kept { link, kvm } = keep_only(link, launcher)?;
     let memory = launcher.view.memory();
-    let machine = Machine::new(&kvm, &launcher.blueprint, memory, &launcher.template.registers)?;
-    launcher.working_set.populate(&machine.memory);
+    let machine = VirtualMachine::new(&kvm, &launcher.blueprint, memory, &launcher.template.registers)?;
+    launcher.working_set.populate(machine.memory());
     drop(kvm);
     let device = launcher.template.device.clone();
     let mut card = Card::new(machine, device, Link::new(link), &launcher.image.symbols, start.cpu_budget_ms)?;

@@ -1,17 +1,24 @@
-//! One virtual machine: a vCPU in 64-bit ring 3, one memory slot, no interrupt controller.
+//! A virtual machine of KVM: a vCPU in 64-bit ring 3, one memory slot, no interrupt controller.
 //!
 //! The vCPU never leaves ring 3: there is no descriptor table, no system call entry and no I/O privilege, so that
 //! every privileged act and every fault of the guest ends the card and nothing else (Intel SDM volume 3, 5.5 and 6.15).
 
-use cardhost_wire::boot::{HEAP_END, MEMORY_SIZE, MMIO_BASE, STACK_TOP};
+use std::ptr::NonNull;
+
+use cardhost_wire::{
+    boot::{HEAP_END, MEMORY_SIZE, MMIO_BASE, STACK_TOP},
+    link::CrashCause,
+};
 use kvm_bindings::{
     CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2, kvm_regs, kvm_segment, kvm_sregs,
     kvm_userspace_memory_region, kvm_xcrs, kvm_xsave,
 };
-use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
+use kvm_ioctls::{Kvm, SyncReg, VcpuExit, VcpuFd, VmFd};
+use nix::time::ClockId;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
-use crate::image::ROOT;
+use super::{Exit, Machine, MachineError};
+use crate::{card::statistics::Meter, image::ROOT};
 
 /// Protected mode, paging, monitor coprocessor, numeric error, write protect.
 const CR0: u64 = 0x8005_0033;
@@ -29,21 +36,10 @@ const XSAVE_LEAF: u32 = 0xD;
 const XSAVE_AVX: u32 = 2;
 const CPUID_XSAVE: u32 = 1 << 26;
 const CPUID_AVX: u32 = 1 << 28;
+/// Page fault (Intel SDM volume 3, 6.3.1).
+const PAGE_FAULT: u8 = 14;
 
-/// KVM refused something.
-#[derive(Debug, thiserror::Error)]
-pub enum MachineError {
-    /// An ioctl failed.
-    #[error("{what}")]
-    Kvm {
-        /// What was asked for.
-        what: &'static str,
-        /// KVM's answer.
-        source: kvm_ioctls::Error,
-    },
-}
-
-pub(super) trait Asked<T> {
+trait Asked<T> {
     fn asked(self, what: &'static str) -> Result<T, MachineError>;
 }
 
@@ -137,15 +133,14 @@ pub struct Registers {
 }
 
 /// A machine whose vCPU is ready to run.
-pub struct Machine {
-    /// The vCPU. Declared first: dropped before the VM and its memory.
-    pub vcpu: VcpuFd,
-    /// Guest memory.
-    pub memory: GuestMemoryMmap,
+pub struct VirtualMachine {
+    /// Declared first: dropped before the VM and its memory.
+    vcpu: VcpuFd,
+    memory: GuestMemoryMmap,
     _vm: VmFd,
 }
 
-impl Machine {
+impl VirtualMachine {
     /// Makes a machine in this process: KVM ties it to the address space, so it is made after the fork.
     ///
     /// # Errors
@@ -165,11 +160,55 @@ impl Machine {
         Ok(Self { vcpu, memory, _vm: vm })
     }
 
-    /// The vCPU as it stands after an exit, with the write that caused it behind it.
-    ///
-    /// # Errors
-    /// [`MachineError::Kvm`].
-    pub fn registers(&mut self) -> Result<Registers, MachineError> {
+    fn interrupted(&mut self) -> Exit {
+        self.vcpu.set_kvm_immediate_exit(0);
+        Exit::Interrupted
+    }
+
+    /// A guest's exception that nobody handles shuts its processor down. KVM's event state names it where the
+    /// processor was not reset meanwhile; elsewhere the vector is unknown.
+    fn exception(&self) -> CrashCause {
+        let events = self.vcpu.get_vcpu_events().map(|events| events.exception).unwrap_or_default();
+        let vector = (events.injected != 0 || events.pending != 0 || events.nr != 0).then_some(events.nr);
+        let address = match vector {
+            Some(PAGE_FAULT) => self.vcpu.get_sregs().map_or(0, |registers| registers.cr2),
+            _ => 0,
+        };
+        CrashCause::Exception { vector, error_code: events.error_code, address }
+    }
+}
+
+impl Machine for VirtualMachine {
+    type Registers = Registers;
+
+    fn run(&mut self) -> Exit {
+        match self.vcpu.run() {
+            Ok(VcpuExit::MmioWrite(address, &[a, b, c, d])) => {
+                Exit::Write { address, value: u32::from_le_bytes([a, b, c, d]) }
+            }
+            Ok(VcpuExit::MmioRead(address, _)) => Exit::Read { address },
+            Ok(VcpuExit::Intr) => self.interrupted(),
+            Ok(VcpuExit::Shutdown) => Exit::Crashed(self.exception()),
+            Ok(other) => Exit::Crashed(CrashCause::UnexpectedExit(format!("{other:?}"))),
+            Err(error) if error.errno() == libc::EINTR => self.interrupted(),
+            Err(error) => Exit::Crashed(CrashCause::UnexpectedExit(format!("KVM_RUN: {error}"))),
+        }
+    }
+
+    fn answer(&mut self, value: u32) {
+        // Of longer reads the rest is zero.
+        self.vcpu.get_kvm_run().__bindgen_anon_1.mmio.data = u64::from(value).to_le_bytes();
+    }
+
+    fn memory(&self) -> &GuestMemoryMmap {
+        &self.memory
+    }
+
+    fn instruction_pointer(&mut self) -> u64 {
+        self.vcpu.get_regs().map_or(0, |registers| registers.rip)
+    }
+
+    fn registers(&mut self) -> Result<Registers, MachineError> {
         // KVM finishes the exit's instruction at the next entry, here one that ends at once.
         self.vcpu.set_kvm_immediate_exit(1);
         let ended = self.vcpu.run().map(drop);
@@ -184,6 +223,19 @@ impl Machine {
             extended: Some(Box::new(self.vcpu.get_xsave().asked("KVM_GET_XSAVE")?)),
         })
     }
+
+    /// The guest's time is that of the thread that runs it.
+    fn clock(&self) -> ClockId {
+        ClockId::CLOCK_THREAD_CPUTIME_ID
+    }
+
+    fn stop_byte(&mut self) -> NonNull<u8> {
+        NonNull::from(&mut self.vcpu.get_kvm_run().immediate_exit)
+    }
+
+    fn meter(&self) -> std::io::Result<Meter> {
+        Meter::of_mapping(&self.memory)
+    }
 }
 
 fn insert(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), MachineError> {
@@ -196,7 +248,7 @@ fn insert(vm: &VmFd, memory: &GuestMemoryMmap) -> Result<(), MachineError> {
         userspace_addr: address as u64,
     };
     #[expect(unsafe_code, reason = "KVM maps the region into the guest")]
-    // SAFETY: the region is a live mapping of MEMORY_SIZE bytes that `Machine` owns and unmaps only after the VM.
+    // SAFETY: the region is a live mapping of MEMORY_SIZE bytes that `VirtualMachine` owns and unmaps only after the VM.
     // Rust references into it are never made: all access goes through vm-memory's volatile operations.
     unsafe { vm.set_user_memory_region(slot) }.asked("KVM_SET_USER_MEMORY_REGION")
 }
