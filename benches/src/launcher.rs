@@ -82,6 +82,7 @@ impl Launcher {
             card: [7; 16],
             owner: [8; 32],
             wrapped_key: None,
+            image: [0; 32],
             cpu_budget_ms: CPU_BUDGET_MS,
             default_keys: false,
         };

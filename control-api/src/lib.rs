@@ -4,7 +4,7 @@
 //! server (TLS) ─▶ http (operations) ─▶ lifecycle ─▶ authority
 //!                  │                     │
 //!                  └─ channel ─▶ card ◀──┘ ─▶ launcher
-//!                                 └─▶ store ◀─ audit
+//!                       wrapping ─┴─▶ store ◀─ audit
 //! ```
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -23,5 +23,6 @@ pub mod pki;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+pub mod wrapping;
 
 pub use host::App;

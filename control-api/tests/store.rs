@@ -3,22 +3,26 @@
 use std::{collections::BTreeMap, path::Path};
 
 use cardhost::{
-    audit::{self, Action, Audit, Entry, SigningKey, verify},
+    audit::{self, Action, Audit, Entry, Receipt, SigningKey, verify, verify_receipt},
+    auth::name::Name,
     store::{
         Store, StoreError,
         cards::{self, CardRecord, CardState, CommitOutcome},
         certificates::{self, CertificateRecord},
         revocations,
+        wrapped_keys::{self, Replacement},
     },
 };
 use cardhost_wire::{
     control::{Commit, Credential, SealedRecord},
     key::{Algorithm, KeyReference},
+    wrapping::{Bucket, WrappingKey},
 };
 use jiff::Timestamp;
 use uuid::Uuid;
 
 const CARD: [u8; 16] = [7; 16];
+const WRAPPED_KEY: [u8; 60] = [1; 60];
 
 async fn store_with_card(directory: &Path) -> Store {
     let store = Store::open(&directory.join("store.db")).unwrap();
@@ -32,7 +36,7 @@ fn insert_card(transaction: &rusqlite::Transaction<'_>) -> rusqlite::Result<()> 
     let record = CardRecord {
         terminal: "till-7".parse().unwrap(),
         card: CARD,
-        wrapped_key: vec![1; 60],
+        wrapped_key: WRAPPED_KEY.into(),
         measurement: [2; 32],
         epoch: 0,
         head: None,
@@ -190,14 +194,56 @@ async fn a_torn_log_opens_to_a_whole_commit() {
 async fn erased_content_stands_in_no_file_of_the_store() {
     let directory = tempfile::tempdir().unwrap();
     let store = store_with_card(directory.path()).await;
-    let needle = b"the sealed state of this card, 0123456789";
-    apply(&store, commit(1, &[(1, needle)], &[], &[0x9A])).await;
+    let sealed = b"the sealed state of this card, 0123456789";
+    apply(&store, commit(1, &[(1, sealed)], &[], &[0x9A])).await;
     store.write(|transaction| cards::erase(transaction, &CARD)).await.unwrap();
-    store.scrub().await.unwrap();
+    assert!(store.scrub().await.unwrap(), "nobody reads");
     for file in ["store.db", "store.db-wal"] {
         let bytes = std::fs::read(directory.path().join(file)).unwrap();
-        assert!(!bytes.windows(needle.len()).any(|window| window == needle), "{file}");
+        for needle in [&sealed[..], &WRAPPED_KEY] {
+            assert!(!bytes.windows(needle.len()).any(|window| window == needle), "{file}");
+        }
     }
+    // What waits for the rest of its destruction is found again.
+    assert_eq!(store.read(cards::ending).await.unwrap().len(), 1);
+    store.write(|transaction| cards::forget(transaction, &CARD)).await.unwrap();
+    assert!(store.read(cards::ending).await.unwrap().is_empty());
+}
+
+/// A rotation reads the cards of its own bucket, however many others there are.
+#[tokio::test]
+async fn a_buckets_stale_keys_are_found_by_index_and_replaced_only_if_unchanged() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_with_card(directory.path()).await;
+    let present = |bucket, generation| WrappingKey { bucket, generation };
+    let stale = |key: WrappingKey| {
+        let find =
+            move |connection: &_| wrapped_keys::stale(connection, key, &wrapped_keys::before(key.bucket), 10);
+        store.read(find)
+    };
+    let (bucket, version_1) = (Bucket::of(&CARD), present(Bucket::VERSION_1, 0));
+    for key in [present(bucket, 1), version_1] {
+        let found = stale(key).await.unwrap();
+        assert_eq!((found.len(), found[0].card, &found[0].wrapped_key[..]), (1, CARD, &WRAPPED_KEY[..]));
+        assert_eq!((found[0].owner, found[0].image), (Name::sha256(&"till-7".parse().unwrap()), [2; 32]));
+    }
+    for bucket in [Bucket(6), Bucket(8), Bucket(0), Bucket(255)] {
+        assert!(stale(present(bucket, 1)).await.unwrap().is_empty());
+    }
+    let later = [&present(bucket, 2).prefix()[..], b"rest"].concat();
+    let replacement = Replacement { card: CARD, earlier: WRAPPED_KEY.into(), later };
+    for expected in [true, false] {
+        let again = replacement.clone();
+        let replaced =
+            store.write(move |transaction| wrapped_keys::replace(transaction, &again)).await.unwrap();
+        assert_eq!(replaced, expected);
+    }
+    assert!(
+        stale(present(bucket, 2)).await.unwrap().is_empty() && stale(version_1).await.unwrap().is_empty()
+    );
+    assert_eq!(stale(present(bucket, 3)).await.unwrap().len(), 1);
+    let plan = store.read(|connection| wrapped_keys::plan(connection, Bucket(7))).await.unwrap();
+    assert!(plan.contains("USING INDEX") && plan.contains("card>? AND card<?"), "{plan}");
 }
 
 #[tokio::test]
@@ -222,6 +268,21 @@ async fn the_audit_log_shows_every_change_made_to_it() {
         assert!(verify(changed, key).is_err());
     }
     assert!(verify(links, &[0; 32]).is_err());
+}
+
+/// What the first version signed must verify for ever.
+#[test]
+fn the_frozen_receipts_verify() {
+    for frozen in [include_str!("fixtures/receipt-1.json"), include_str!("fixtures/receipt-2.json")] {
+        let receipt: Receipt = serde_json::from_str(frozen).unwrap();
+        let key = receipt.public_key.clone();
+        let destruction = verify_receipt(&receipt, &key).unwrap();
+        assert_eq!((destruction.card, destruction.terminal.as_str()), ([7; 16], "till-7"));
+        // Its fields stand in the order that was signed.
+        assert_eq!(serde_json::to_string(&destruction).unwrap(), receipt.statement);
+        let changed = Receipt { statement: receipt.statement.replace("till-7", "till-8"), ..receipt };
+        assert!(verify_receipt(&changed, &key).is_err());
+    }
 }
 
 /// `fixtures/store-v1.sqlite` was written by the first version of the schema and never changes.

@@ -8,10 +8,14 @@ use alloc::{string::String, vec::Vec};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{codec::message, control::CardId};
+use crate::{
+    codec::message,
+    control::CardId,
+    wrapping::{KeyReply, KeyRequest},
+};
 
 /// Version of this protocol.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 /// Longest message.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
@@ -22,7 +26,7 @@ pub enum Request {
     Hello {
         /// [`VERSION`].
         version: u16,
-        /// File of the host key (32 bytes, 0600); made if it is not there.
+        /// File of the host's wrapping keys (0600); made if it is not there.
         host_key: String,
         /// SHA-256 of the guest image; the launcher checks it.
         measurement: [u8; 32],
@@ -36,6 +40,8 @@ pub enum Request {
         /// The start to end.
         instance: u64,
     },
+    /// About the keys that wrap card keys.
+    Keys(KeyRequest),
 }
 message!(Request);
 
@@ -70,6 +76,8 @@ pub struct Start {
     pub owner: [u8; 32],
     /// The card's wrapped key; `None` makes a new one.
     pub wrapped_key: Option<Vec<u8>>,
+    /// SHA-256 of the image that the card was made with: a wrapped key of format 1 does not say it itself.
+    pub image: [u8; 32],
     /// CPU time the guest may use for one exchange, milliseconds.
     pub cpu_budget_ms: u32,
     /// Development only, see [`crate::control::Launch::default_keys`].
@@ -89,7 +97,8 @@ pub enum Reply {
         instance: u64,
         /// Its process.
         pid: u32,
-        /// The card's wrapped key, to be stored before the card is used.
+        /// The card's wrapped key, under the present wrapping key: to be stored before the card is used, unless the
+        /// stored one has become another since the start was asked for.
         wrapped_key: Vec<u8>,
     },
     /// The card's process was not started.
@@ -108,14 +117,18 @@ pub enum Reply {
         /// The signal that ended it.
         signal: Option<i32>,
     },
+    /// The answer to [`Request::Keys`].
+    Keys(KeyReply),
 }
 message!(Reply);
 
 /// Why the launcher did not start a card.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
-    /// The wrapped key does not open for this card, owner and image with this host key.
+    /// The wrapped key does not open for this card, owner and image with this host's wrapping keys.
     WrappedKey,
+    /// The card's policy does not allow the launcher's image.
+    Image,
     /// The host has no more processes, memory or descriptors.
     Resources(String),
     /// `/dev/kvm` does not work.

@@ -12,6 +12,7 @@
 //! | [`control`] | daemon, launcher ↔ guest | the host's control stream |
 //! | [`link`] | daemon ↔ microVM process | multiplexed vsock streams on one Unix socket |
 //! | [`launch`] | daemon ↔ launcher | starting and ending microVMs |
+//! | [`wrapping`] | daemon ↔ launcher | the keys that wrap card keys |
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -29,6 +30,7 @@ pub mod link;
 pub mod port;
 pub mod status;
 pub mod tlv;
+pub mod wrapping;
 
 mod codec;
 pub use codec::DecodeError;

@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use entry::{Action, Entry};
 pub use key::{SigningKey, SigningKeyError};
-pub use receipt::{Destruction, Receipt};
+pub use receipt::{Destruction, Receipt, RetiredKeys};
 pub use verify::{AuditFault, verify, verify_database, verify_receipt};
 
 const DOMAIN: &[u8] = b"cardhost audit v1\0";

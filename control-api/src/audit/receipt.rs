@@ -1,27 +1,37 @@
 //! Receipts: the host's signed statement that it destroyed a card.
 
-use cardhost_wire::control::CardId;
+use cardhost_wire::{
+    control::CardId,
+    wrapping::{Bucket, WrappingKey},
+};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Audit, SigningKey};
-use crate::auth::name::Name;
+use crate::{auth::name::Name, store::cards::CardRecord};
 
 pub(super) const DOMAIN: &[u8] = b"cardhost receipt v1\0";
 
 const DESTROYED: [&str; 4] = [
-    "the card's process and its memory",
+    "the card's process, whose memory the host's kernel took back",
     "the card's wrapped key in the host's store",
     "the card's sealed state in the host's store",
     "the list of the card's credentials in the host's store",
 ];
-const CANNOT_KNOW: [&str; 3] = [
-    "copies of the store made outside of the host: backups, snapshots, disk images",
-    "remains that the file system or the storage device keeps below the store's files",
-    "memory that the host's kernel swapped out or that was dumped",
+const LOG: &str = "the log of the host's store, which was emptied after that";
+const WRAPPING_KEY: &str = "every key that wrapped the card's key, in the launcher's memory and in its file: the host's \
+    present keys open no earlier copy of the wrapped key";
+const CANNOT_KNOW: [&str; 4] = [
+    "copies of the store and of the host key's file made outside of the host: backups, snapshots, disk images",
+    "remains that the file system or the storage device keeps below these files, where overwriting does not reach: \
+     journals, remapped blocks",
+    "memory that the host's kernel swapped out, that was dumped, or that the kernel has not overwritten yet",
+    "what the card's process, or who could read its memory, gave away before",
 ];
+const MEANING: &str =
+    "The host states and signs what it did. That is its word, not proof of physical erasure.";
 
 /// What is stated about a destroyed card. Fields stand in the order of their names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,23 +55,44 @@ pub struct Destruction {
     /// SHA-256 of the guest image, hexadecimal.
     #[serde(with = "hex")]
     pub image: [u8; 32],
+    /// What the statement is, and what it is not. The first receipts do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meaning: Option<String>,
     /// The terminal it belonged to.
     pub terminal: Name,
+    /// The wrapping keys that were retired. The first receipts state none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrapping_keys: Option<RetiredKeys>,
+}
+
+/// The wrapping keys that were destroyed with a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetiredKeys {
+    /// Whose keys they wrapped.
+    pub bucket: u16,
+    /// All generations up to this one, which is the last that ever wrapped the card's key, are destroyed.
+    pub up_to_generation: u32,
 }
 
 impl Destruction {
-    /// The statement for this card, destroyed now.
-    pub fn now(card: &crate::store::cards::CardRecord) -> Self {
+    /// The statement for this card, destroyed now. Its bucket's key is `present` by now, and the store's log was
+    /// emptied or not.
+    pub fn now(card: &CardRecord, present: WrappingKey, log_emptied: bool) -> Self {
+        let destroyed = DESTROYED.into_iter().chain(log_emptied.then_some(LOG)).chain([WRAPPING_KEY]);
+        let WrappingKey { bucket: Bucket(bucket), generation } = present;
         Self {
             cannot_know: CANNOT_KNOW.map(String::from).into(),
             card: card.card,
             created_at: card.created_at,
-            destroyed: DESTROYED.map(String::from).into(),
+            destroyed: destroyed.map(String::from).collect(),
             destroyed_at: Timestamp::now(),
             epoch: card.epoch,
             id: Uuid::new_v4(),
             image: card.measurement,
+            meaning: Some(MEANING.into()),
             terminal: card.terminal.clone(),
+            wrapping_keys: Some(RetiredKeys { bucket, up_to_generation: generation.saturating_sub(1) }),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Longest name, bytes.
 const MAX: usize = 64;
@@ -23,6 +24,11 @@ impl Name {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// SHA-256 of the name: a card's key and state are bound to it.
+    pub fn sha256(&self) -> [u8; 32] {
+        Sha256::digest(&self.0).into()
     }
 }
 

@@ -9,10 +9,10 @@ use std::{
 use cardhost_wire::{
     control::{Answer, CardId, Command, Started},
     frame::FrameReader,
+    launch,
     port::Protocol,
 };
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     time,
@@ -35,6 +35,7 @@ use crate::{
     store::{
         Store, StoreError,
         cards::{self, CardRecord, CardState},
+        wrapped_keys::{self, Replacement},
     },
 };
 
@@ -102,9 +103,7 @@ impl Cards {
         let _one_at_a_time = entry.starting.lock().await;
         let mut card = CardId::default();
         getrandom::fill(&mut card).map_err(|error| CardError::Resources(error.into()))?;
-        let (link, instance) = self.launch(terminal, card, None, State::new_card()).await?;
-        let record = self.new_record(terminal, card, &instance);
-        self.0.store.write(move |transaction| cards::insert(transaction, &record)).await?;
+        let (link, instance) = self.launch_new(terminal, card).await?;
         self.bring_up(&entry, card, link, instance, 0).await?;
         Ok(card)
     }
@@ -142,10 +141,9 @@ impl Cards {
             return Ok(live);
         }
         entry.wait_until_gone().await;
-        let (card, state) = self.load(&entry.terminal).await?.ok_or(CardError::Absent)?;
-        let CardRecord { card, wrapped_key, epoch, .. } = card;
-        let (link, instance) = self.launch(&entry.terminal, card, Some(wrapped_key), state).await?;
-        self.bring_up(entry, card, link, instance, epoch).await
+        let (card, link, instance) = self.launch_stored(&entry.terminal).await?;
+        self.note_key(&card, &instance).await?;
+        self.bring_up(entry, card.card, link, instance, card.epoch).await
     }
 
     /// Drops what is known of a terminal that nobody uses or watches.
@@ -174,17 +172,47 @@ impl Cards {
         read.await
     }
 
-    async fn launch(
-        &self,
-        terminal: &Name,
-        card: CardId,
-        wrapped_key: Option<Vec<u8>>,
-        state: State,
-    ) -> Result<(Link, Instance), CardError> {
+    async fn launch_new(&self, terminal: &Name, card: CardId) -> Result<(Link, Instance), CardError> {
+        let _unstored = self.0.launcher.unstored_key().await;
+        let start = CardStart {
+            card,
+            owner: terminal.sha256(),
+            wrapped_key: None,
+            image: self.0.launcher.measurement(),
+        };
+        let (link, instance) = self.launch(start, State::new_card()).await?;
+        let record = self.new_record(terminal, card, &instance);
+        self.0.store.write(move |transaction| cards::insert(transaction, &record)).await?;
+        Ok((link, instance))
+    }
+
+    /// The wrapping key may be retired between a read of the wrapped key and its use: then another one stands there.
+    async fn launch_stored(&self, terminal: &Name) -> Result<(CardRecord, Link, Instance), CardError> {
+        let mut refused = None;
+        loop {
+            let (card, state) = self.load(terminal).await?.ok_or(CardError::Absent)?;
+            let wrapped_key = Some(card.wrapped_key.clone());
+            let start = CardStart {
+                card: card.card,
+                owner: terminal.sha256(),
+                wrapped_key: wrapped_key.clone(),
+                image: card.measurement,
+            };
+            match self.launch(start, state).await {
+                Ok((link, instance)) => return Ok((card, link, instance)),
+                Err(CardError::Launcher(LauncherError::Refused(launch::Refusal::WrappedKey)))
+                    if refused != wrapped_key =>
+                {
+                    refused = wrapped_key;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn launch(&self, start: CardStart, state: State) -> Result<(Link, Instance), CardError> {
         let (mut link, theirs) = Link::pair().map_err(CardError::Resources)?;
         start::begin(&mut link, state)?;
-        let owner = Sha256::digest(terminal.as_str()).into();
-        let start = CardStart { card, owner, wrapped_key };
         let launched = time::timeout(START_TIMEOUT, self.0.launcher.start(start, theirs)).await;
         Ok((link, launched.map_err(|_| CardError::TimedOut)??))
     }
@@ -202,7 +230,7 @@ impl Cards {
         match verdict.unwrap_or(Err(CardError::TimedOut)) {
             Ok((started, reader)) => {
                 metrics::histogram!("cardhost_card_start_seconds").record(began.elapsed());
-                self.note(card, &instance, &started).await?;
+                self.note_atr(card, &started).await?;
                 Ok(self.animate(entry, card, link, instance, reader))
             }
             Err(error) => {
@@ -216,17 +244,30 @@ impl Cards {
         }
     }
 
-    async fn note(&self, card: CardId, instance: &Instance, started: &Started) -> Result<(), StoreError> {
-        let (wrapped_key, atr) = (instance.wrapped_key.clone(), started.atr.clone());
-        let noted = (wrapped_key.clone(), Some(atr.clone()));
-        let sql = "SELECT wrapped_key, atr FROM cards WHERE card = ?1";
+    /// Stores what the launcher wrapped anew, unless a rotation did so meanwhile.
+    async fn note_key(&self, card: &CardRecord, instance: &Instance) -> Result<(), StoreError> {
+        let (earlier, later) = (card.wrapped_key.clone(), instance.wrapped_key.clone());
+        if earlier == later {
+            return Ok(());
+        }
+        let replacement = Replacement { card: card.card, earlier, later };
+        self.0
+            .store
+            .write(move |transaction| wrapped_keys::replace(transaction, &replacement))
+            .await
+            .map(drop)
+    }
+
+    async fn note_atr(&self, card: CardId, started: &Started) -> Result<(), StoreError> {
+        let (atr, noted) = (started.atr.clone(), Some(started.atr.clone()));
         let read = move |connection: &rusqlite::Connection| {
-            connection.prepare_cached(sql)?.query_row([card], |row| Ok((row.get(0)?, row.get(1)?)))
+            let sql = "SELECT atr FROM cards WHERE card = ?1";
+            connection.prepare_cached(sql)?.query_row([card], |row| row.get::<_, Option<Vec<u8>>>(0))
         };
         if self.0.store.read(read).await? == noted {
             return Ok(());
         }
-        self.0.store.write(move |transaction| cards::note_start(transaction, &card, &wrapped_key, &atr)).await
+        self.0.store.write(move |transaction| cards::note_atr(transaction, &card, &atr)).await
     }
 
     /// Gives a started card its task.
@@ -301,6 +342,11 @@ impl Cards {
             state: CardState::InUse,
             created_at: Timestamp::now(),
         }
+    }
+
+    /// The launcher that runs them.
+    pub fn launcher(&self) -> &Launcher {
+        &self.0.launcher
     }
 
     pub(super) fn store(&self) -> &Store {

@@ -18,6 +18,9 @@ impl From<LifeCycleError> for Fault {
             LifeCycleError::Authority(error) => error.into(),
             LifeCycleError::Card(error) => error.into(),
             LifeCycleError::Store(error) => error.into(),
+            LifeCycleError::Wrapping(_) => {
+                Self::new(Kind::CARD_UNAVAILABLE, error.to_string()).retry_after(1).because(error)
+            }
             LifeCycleError::CarriedForward(_) => carried_forward(error),
             LifeCycleError::Abandoned => Self::internal(error),
         }

@@ -16,8 +16,9 @@ use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 use cardhost_wire::{
     control::CardId,
     launch::{self, UserIds},
+    wrapping::{KeyFault, KeyReply, KeyRequest},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, mpsc, oneshot};
 
 /// Orders that may wait for the launcher.
 const QUEUE: usize = 256;
@@ -49,7 +50,7 @@ impl Image {
 pub struct Config {
     /// What it runs.
     pub image: Image,
-    /// The host key's file; only the launcher opens it.
+    /// The file of the host's wrapping keys; only the launcher opens it.
     pub host_key: PathBuf,
     /// Whom cards' processes become, where the launcher may make them somebody else.
     pub card_users: UserIds,
@@ -77,6 +78,9 @@ pub enum LauncherError {
     /// The launcher did not start this card.
     #[error("the launcher refused the card: {0:?}")]
     Refused(launch::Refusal),
+    /// The launcher did not change the wrapping keys.
+    #[error("the launcher did not change the wrapping keys: {0:?}")]
+    Keys(KeyFault),
     /// The daemon is ending, or too many starts wait.
     #[error("no more cards are started")]
     Closed,
@@ -102,6 +106,8 @@ pub struct CardStart {
     pub owner: [u8; 32],
     /// The card's wrapped key; `None` makes one.
     pub wrapped_key: Option<Vec<u8>>,
+    /// SHA-256 of the image that the card was made with.
+    pub image: [u8; 32],
 }
 
 /// A running microVM. Dropping it ends the process.
@@ -110,7 +116,7 @@ pub struct Instance {
     number: u64,
     /// The process.
     pub pid: u32,
-    /// The card's wrapped key, to be stored before the card is used.
+    /// The card's wrapped key as the launcher gave it: of a new card to be stored before the card is used.
     pub wrapped_key: Vec<u8>,
     ended: oneshot::Receiver<Ending>,
     orders: mpsc::Sender<Order>,
@@ -139,6 +145,7 @@ impl Drop for Instance {
 enum Order {
     Ready(oneshot::Sender<Result<(), LauncherError>>),
     Start(CardStart, OwnedFd, oneshot::Sender<Result<Instance, LauncherError>>),
+    Keys(KeyRequest, oneshot::Sender<Result<KeyReply, LauncherError>>),
     Kill(u64),
 }
 
@@ -147,6 +154,8 @@ enum Order {
 pub struct Launcher {
     orders: mpsc::Sender<Order>,
     image: Image,
+    /// Shared by those who have a key wrapped and have yet to store it.
+    unstored: Arc<RwLock<()>>,
 }
 
 impl Launcher {
@@ -156,7 +165,7 @@ impl Launcher {
         let program = process::Program::new(config).map_err(|error| LauncherError::Spawn(Arc::new(error)))?;
         let (orders, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(supervisor::supervise(program, orders.downgrade(), waiting));
-        Ok(Self { orders, image })
+        Ok(Self { orders, image, unstored: Arc::default() })
     }
 
     /// SHA-256 of the guest image that cards run.
@@ -172,6 +181,25 @@ impl Launcher {
     /// Starts a card whose link is `link`.
     pub async fn start(&self, start: CardStart, link: OwnedFd) -> Result<Instance, LauncherError> {
         self.ask(|answer| Order::Start(start, link, answer)).await
+    }
+
+    /// Asks about the wrapping keys.
+    pub async fn keys(&self, request: KeyRequest) -> Result<KeyReply, LauncherError> {
+        match self.ask(|answer| Order::Keys(request, answer)).await? {
+            KeyReply::Failed(fault) => Err(LauncherError::Keys(fault)),
+            reply => Ok(reply),
+        }
+    }
+
+    /// To be held from before a new card's start until its wrapped key is in the store: a rotation would not find it
+    /// before, and destroy what it is wrapped under.
+    pub async fn unstored_key(&self) -> OwnedRwLockReadGuard<()> {
+        self.unstored.clone().read_owned().await
+    }
+
+    /// Waits until every wrapped key is in the store; no new card is started meanwhile.
+    pub async fn all_keys_stored(&self) -> OwnedRwLockWriteGuard<()> {
+        self.unstored.clone().write_owned().await
     }
 
     async fn ask<T>(

@@ -1,12 +1,15 @@
 //! The task that owns the launcher's process: orders in, replies out, restart at next use.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     os::fd::{AsFd as _, OwnedFd},
     time::Duration,
 };
 
-use cardhost_wire::launch::{Reply, Request, Start};
+use cardhost_wire::{
+    launch::{Reply, Request, Start},
+    wrapping::{KeyReply, KeyRequest},
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -21,6 +24,7 @@ use super::{
 const PAUSE: Duration = Duration::from_secs(1);
 
 type Answer = oneshot::Sender<Result<Instance, LauncherError>>;
+type KeyAnswer = oneshot::Sender<Result<KeyReply, LauncherError>>;
 
 /// Runs until every handle of the launcher is gone.
 pub(super) async fn supervise(
@@ -56,6 +60,8 @@ struct Serving {
     process: Process,
     starting: HashMap<u64, Answer>,
     running: HashMap<u64, oneshot::Sender<Ending>>,
+    /// Who waits for answers about keys; they come in the order of the requests.
+    keys: VecDeque<KeyAnswer>,
 }
 
 struct Supervisor {
@@ -70,6 +76,7 @@ impl Supervisor {
         match order {
             Order::Ready(answer) => drop(answer.send(self.serving().await.map(drop))),
             Order::Start(start, link, answer) => self.start(start, link, answer).await,
+            Order::Keys(request, answer) => self.keys(request, answer).await,
             Order::Kill(instance) => self.kill(instance).await,
         }
     }
@@ -102,6 +109,7 @@ impl Supervisor {
             card: start.card,
             owner: start.owner,
             wrapped_key: start.wrapped_key,
+            image: start.image,
             cpu_budget_ms: config.cpu_budget_ms,
             default_keys: config.default_keys,
         });
@@ -109,6 +117,17 @@ impl Supervisor {
             Ok(serving) => {
                 serving.starting.insert(instance, answer);
                 let sent = serving.process.send(&request, Some(link.as_fd())).await;
+                self.check(sent);
+            }
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    async fn keys(&mut self, request: KeyRequest, answer: KeyAnswer) {
+        match self.serving().await {
+            Ok(serving) => {
+                serving.keys.push_back(answer);
+                let sent = serving.process.send(&Request::Keys(request), None).await;
                 self.check(sent);
             }
             Err(error) => drop(answer.send(Err(error))),
@@ -133,6 +152,7 @@ impl Supervisor {
                 serving.answer(instance, Err(LauncherError::Refused(reason)))
             }
             Ok(Reply::Exited { instance, code, signal }) => serving.exited(instance, code, signal),
+            Ok(Reply::Keys(reply)) => serving.answer_about_keys(reply),
             Ok(Reply::Unusable(why)) => Err(LauncherError::Unusable(why)),
             Ok(Reply::Ready) => Err(LauncherError::Protocol),
             Err(error) => Err(error),
@@ -152,7 +172,8 @@ impl Supervisor {
 impl State {
     fn serving(process: Process) -> Self {
         tracing::info!(pid = process.pid(), "the launcher accepts starts");
-        Self::Serving(Box::new(Serving { process, starting: HashMap::new(), running: HashMap::new() }))
+        let (starting, running, keys) = Default::default();
+        Self::Serving(Box::new(Serving { process, starting, running, keys }))
     }
 
     fn failed(error: LauncherError) -> Self {
@@ -179,6 +200,12 @@ impl Serving {
     fn answer(&mut self, number: u64, result: Result<Instance, LauncherError>) -> Result<(), LauncherError> {
         let answer = self.starting.remove(&number).ok_or(LauncherError::Protocol)?;
         drop(answer.send(result));
+        Ok(())
+    }
+
+    fn answer_about_keys(&mut self, reply: KeyReply) -> Result<(), LauncherError> {
+        let answer = self.keys.pop_front().ok_or(LauncherError::Protocol)?;
+        drop(answer.send(Ok(reply)));
         Ok(())
     }
 

@@ -49,6 +49,7 @@ use crate::{
     authority::{Authority, AuthorityError},
     card::{CardError, Cards},
     store::{Store, StoreError},
+    wrapping::{WrappingError, WrappingKeys},
 };
 use locks::Locks;
 
@@ -134,6 +135,9 @@ pub enum LifeCycleError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The wrapping keys.
+    #[error(transparent)]
+    Wrapping(#[from] WrappingError),
     /// It was begun and will be finished, but not within this request.
     #[error("it is not finished yet and is carried forward")]
     CarriedForward(#[source] Box<LifeCycleError>),
@@ -163,6 +167,7 @@ pub struct LifeCycle(Arc<Inner>);
 struct Inner {
     store: Store,
     cards: Cards,
+    keys: WrappingKeys,
     authority: Authority,
     audit: Audit,
     locks: Locks,
@@ -174,12 +179,18 @@ impl LifeCycle {
     /// The life cycle over these parts. `default_keys` as the launcher was told.
     pub fn new(store: Store, cards: Cards, authority: Authority, audit: Audit, default_keys: bool) -> Self {
         let (locks, unsettled) = (Locks::default(), Notify::new());
-        Self(Arc::new(Inner { store, cards, authority, audit, locks, unsettled, default_keys }))
+        let keys = WrappingKeys::new(store.clone(), cards.launcher().clone());
+        Self(Arc::new(Inner { store, cards, keys, authority, audit, locks, unsettled, default_keys }))
     }
 
     /// The cards.
     pub fn cards(&self) -> &Cards {
         &self.0.cards
+    }
+
+    /// The wrapping keys.
+    pub fn keys(&self) -> &WrappingKeys {
+        &self.0.keys
     }
 
     /// The audit log.

@@ -30,6 +30,8 @@ pub struct Remaining {
     pub ending: usize,
     /// Revocations that the authority has yet to make.
     pub revocations: usize,
+    /// Rotations of wrapping keys that could not be finished: 0 or 1.
+    pub rotations: usize,
 }
 
 impl LifeCycle {
@@ -51,6 +53,7 @@ impl LifeCycle {
 
     /// Takes up everything that is open, once; says what is still open then.
     pub async fn reconcile(&self) -> Result<Remaining, LifeCycleError> {
+        let rotations = usize::from(!self.finish_rotations().await);
         for card in self.read(cards::ending).await? {
             self.settle_logged(&card.terminal).await;
         }
@@ -58,7 +61,7 @@ impl LifeCycle {
             self.settle_logged(&intent.terminal).await;
         }
         self.revoke_queued().await?;
-        let remaining = self.remaining().await?;
+        let remaining = Remaining { rotations, ..self.remaining().await? };
         metrics::gauge!("cardhost_intents_open").set(remaining.intents as f64);
         metrics::gauge!("cardhost_revocations_open").set(remaining.revocations as f64);
         Ok(remaining)
@@ -70,9 +73,15 @@ impl LifeCycle {
                 intents: intents::all(connection)?.len(),
                 ending: cards::ending(connection)?.len(),
                 revocations: revocations::queued(connection)?.len(),
+                rotations: 0,
             })
         })
         .await
+    }
+
+    async fn finish_rotations(&self) -> bool {
+        let finished = self.0.keys.finish().await;
+        finished.inspect_err(|error| tracing::warn!(%error, "rotations not finished yet")).is_ok()
     }
 
     async fn settle_logged(&self, terminal: &Name) {

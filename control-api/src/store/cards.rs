@@ -1,7 +1,7 @@
 //! Cards: their sealed state and the credentials that they report.
 //!
 //! ```text
-//! insert ─▶ in-use ──commit that takes the last credential──▶ ending ──erase──▶ (no row)
+//! insert ─▶ in-use ──commit that takes the last credential──▶ ending ──erase, forget──▶ (no row)
 //! ```
 
 use cardhost_wire::control::{CardId, Commit, Credential, RecordId, SealedRecord};
@@ -39,7 +39,7 @@ pub struct CardRecord {
     pub terminal: Name,
     /// Its identity.
     pub card: CardId,
-    /// Its key, wrapped by the launcher.
+    /// Its key, wrapped by the launcher; empty once it is erased.
     pub wrapped_key: Vec<u8>,
     /// SHA-256 of the guest image it was made with.
     pub measurement: [u8; 32],
@@ -104,16 +104,10 @@ pub fn insert(transaction: &Transaction<'_>, card: &CardRecord) -> rusqlite::Res
     Ok(())
 }
 
-/// Notes what the launcher and the guest said at a start.
-pub fn note_start(
-    transaction: &Transaction<'_>,
-    card: &CardId,
-    wrapped_key: &[u8],
-    atr: &[u8],
-) -> rusqlite::Result<()> {
-    let sql = "UPDATE cards SET wrapped_key = ?2, atr = ?3 WHERE card = ?1
-        AND (wrapped_key IS NOT ?2 OR atr IS NOT ?3)";
-    transaction.prepare_cached(sql)?.execute(params![card, wrapped_key, atr])?;
+/// Notes what the guest said at a start.
+pub fn note_atr(transaction: &Transaction<'_>, card: &CardId, atr: &[u8]) -> rusqlite::Result<()> {
+    let sql = "UPDATE cards SET atr = ?2 WHERE card = ?1 AND atr IS NOT ?2";
+    transaction.prepare_cached(sql)?.execute(params![card, atr])?;
     Ok(())
 }
 
@@ -123,8 +117,17 @@ pub fn end(transaction: &Transaction<'_>, card: &CardId) -> rusqlite::Result<()>
     Ok(())
 }
 
-/// Erases everything of a card: key, sealed records, credentials.
+/// Erases what a card consists of: key, sealed records, credentials. Its row stays, as ending, until [`forget`].
 pub fn erase(transaction: &Transaction<'_>, card: &CardId) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM records WHERE card = ?1", [card])?;
+    transaction.execute("DELETE FROM credentials WHERE card = ?1", [card])?;
+    let sql = "UPDATE cards SET state = 'ending', wrapped_key = x'', head = NULL, atr = NULL WHERE card = ?1";
+    transaction.execute(sql, [card])?;
+    Ok(())
+}
+
+/// Takes out a card's row, and all that may still hang on it.
+pub fn forget(transaction: &Transaction<'_>, card: &CardId) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM cards WHERE card = ?1", [card])?;
     Ok(())
 }

@@ -16,6 +16,7 @@ pub mod revocations;
 pub mod sessions;
 pub mod terminals;
 pub mod users;
+pub mod wrapped_keys;
 mod writer;
 
 use std::{
@@ -106,8 +107,9 @@ impl Store {
         answered.await.map_err(|_| StoreError::Abandoned)?
     }
 
-    /// Writes the log back into the database file and empties it, so that deleted content stands in neither.
-    pub async fn scrub(&self) -> Result<(), StoreError> {
+    /// Writes the log back into the database file and empties it, so that deleted content stands in neither. False if
+    /// a reader kept it from being emptied.
+    pub async fn scrub(&self) -> Result<bool, StoreError> {
         self.0.writer.scrub().await
     }
 }

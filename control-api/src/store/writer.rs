@@ -23,7 +23,7 @@ type Work = Box<dyn FnOnce(&Transaction<'_>) -> Option<Completion> + Send>;
 
 enum Job {
     Write(Work),
-    Scrub(oneshot::Sender<Result<(), StoreError>>),
+    Scrub(oneshot::Sender<Result<bool, StoreError>>),
 }
 
 /// Where writes are submitted; the thread ends when the last handle is gone.
@@ -54,7 +54,7 @@ impl Writer {
         self.0.send(Job::Write(work)).await.map_err(|_| StoreError::Abandoned)
     }
 
-    pub(super) async fn scrub(&self) -> Result<(), StoreError> {
+    pub(super) async fn scrub(&self) -> Result<bool, StoreError> {
         let (answer, answered) = oneshot::channel();
         self.0.send(Job::Scrub(answer)).await.map_err(|_| StoreError::Abandoned)?;
         answered.await.map_err(|_| StoreError::Abandoned)?
@@ -108,10 +108,10 @@ fn in_savepoint<T>(
     Ok(result.map_err(|_| StoreError::Abandoned)??)
 }
 
-fn scrub(connection: &Connection) -> Result<(), StoreError> {
+fn scrub(connection: &Connection) -> Result<bool, StoreError> {
     let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     if busy {
         tracing::warn!("the store's log could not be emptied yet: a reader is active");
     }
-    Ok(())
+    Ok(!busy)
 }

@@ -1,4 +1,4 @@
-//! Daemon, authority or card killed at each durable write of each step of a certificate's life: afterwards both sides
+//! Daemon, launcher, authority or card killed at each durable write of each step of a certificate's life: afterwards both sides
 //! agree, and a caller who asks again gets an answer that fits.
 
 use std::time::Duration;
@@ -264,6 +264,30 @@ async fn a_card_killed_at_any_write_leaves_both_sides_agreed() {
             scene.agrees(&context).await;
             scene.repeats(step, &certificates, &context).await;
         }
+    }
+    scene.audit_log_verifies().await;
+}
+
+/// Only a card's destruction has the launcher write: its bucket's wrapping key is rotated and the earlier one retired.
+#[tokio::test]
+async fn a_launcher_killed_at_any_write_of_a_destruction_is_replaced_and_finishes_it() {
+    needs_kvm!();
+    if !can_trace(module_path!()) {
+        return;
+    }
+    let scene = Scene::set().await;
+    let step = Step::DeleteLast;
+    for write in 1.. {
+        let context = format!("{step:?}, launcher killed at write {write}");
+        let certificates = scene.prepare(step).await;
+        let launcher = children(scene.daemon.server.pid()).remove(0);
+        if !scene.kill_at(launcher, || vec![launcher], step, &certificates, write).await {
+            // Two replacements of the file: content, folder, overwriting, each time.
+            assert_eq!(write, 7, "{context}");
+            break;
+        }
+        scene.agrees(&context).await;
+        scene.repeats(step, &certificates, &context).await;
     }
     scene.audit_log_verifies().await;
 }

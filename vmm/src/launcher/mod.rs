@@ -1,18 +1,22 @@
-//! The launcher: a small single-threaded parent that holds the host key and forks one process per card.
+//! The launcher: a small single-threaded parent that holds the host's wrapping keys and forks one process per card.
 //!
 //! ```text
-//! wait for Hello ─▶ host key, image, blueprint ─▶ Ready ─▶ ┌─ request ─▶ Start: unwrap, fork, Started
-//!                                                          │             Kill: SIGKILL
-//!                                                          └─ SIGCHLD ─▶ Exited
+//! wait for Hello ─▶ host keys, image, blueprint ─▶ Ready ─▶ ┌─ request ─▶ Start: unwrap, fork, Started
+//!                                                           │             Kill: SIGKILL
+//!                                                           │             Keys: rotate, rewrap, retire
+//!                                                           └─ SIGCHLD ─▶ Exited
 //! ```
 //!
 //! When the daemon's socket closes the launcher ends, and every card with it (`PR_SET_PDEATHSIG`).
 
 pub mod card_key;
 pub mod datagram;
-pub mod host_key;
+pub mod host_keys;
+pub mod image_policy;
 pub mod isolation;
-pub mod secret_page;
+pub mod key_file;
+mod keys;
+pub mod secret_pages;
 mod spawn;
 
 use std::{
@@ -36,14 +40,13 @@ use crate::{
     },
     image::{Image, ImageError},
 };
-use card_key::Purpose;
 use cardhost_wire::{
     boot::MEMORY_SIZE,
     control::{self, HostMessage, Launch},
     launch::{Refusal, Reply, Request, Start, UserIds, VERSION},
 };
 use datagram::ReceiveError;
-use host_key::{HostKey, HostKeyError};
+use host_keys::{HostKeys, HostKeysError};
 use kvm_ioctls::Kvm;
 use nix::{
     errno::Errno,
@@ -81,9 +84,9 @@ pub enum LauncherError {
     /// KVM refused the first virtual machine.
     #[error("KVM refuses a virtual machine")]
     Machine(#[from] MachineError),
-    /// The host key.
+    /// The host's wrapping keys.
     #[error(transparent)]
-    HostKey(#[from] HostKeyError),
+    HostKeys(#[from] HostKeysError),
     /// The guest image.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -119,7 +122,7 @@ pub struct Launcher {
     /// `None` if the launcher cannot make a process somebody else's.
     card_users: Option<UserIds>,
     filter: BpfProgram,
-    host_key: HostKey,
+    host_keys: HostKeys,
     children: SignalFd,
     cards: HashMap<Pid, u64>,
 }
@@ -176,9 +179,11 @@ impl Launcher {
         let template = template(&kvm, &blueprint, &image)?;
         let working_set = WorkingSet::rehearse(&kvm, &blueprint, &template)?;
         let view = View::of(&template.memory, &template.large_pages)?;
-        let host_key = host_key::open(Path::new(&host_key))?;
-        if let Some(why) = host_key.swappable {
-            log(&format!("layer missing: the host key's page is not locked and may be swapped out: {why}"));
+        let host_keys = HostKeys::open(Path::new(&host_key))?;
+        if let Some(why) = host_keys.swappable() {
+            log(&format!(
+                "layer missing: the host's keys are not locked in memory and may be swapped out: {why}"
+            ));
         }
         let card_users = isolation::may_become_others().then_some(card_users);
         if card_users.is_none() {
@@ -197,7 +202,7 @@ impl Launcher {
             working_set,
             card_users,
             filter: seccomp::program()?,
-            host_key,
+            host_keys,
             children: child_signals()?,
             cards: HashMap::new(),
         })
@@ -233,6 +238,10 @@ impl Launcher {
         match datagram::receive(self.socket.as_fd()) {
             Ok((Request::Start(start), link)) => self.start(&start, link)?,
             Ok((Request::Kill { instance }, _)) => self.kill(instance),
+            Ok((Request::Keys(request), _)) => {
+                let answer = keys::answer(&mut self.host_keys, &request);
+                self.reply(&Reply::Keys(answer))?;
+            }
             Ok((Request::Hello { .. }, _)) => return Err(LauncherError::Version),
             Err(ReceiveError::Closed) => return Ok(false),
             Err(error) => return Err(error.into()),
@@ -254,38 +263,28 @@ impl Launcher {
     }
 
     fn spawn(&mut self, start: &Start, link: OwnedFd) -> Result<(Pid, Vec<u8>), Refusal> {
-        let mut launch = self.launch(start);
+        let mut launch = Self::launch(start);
         let HostMessage::Launch(contents) = &mut *launch else { unreachable!("made above") };
         random(&mut contents.seed)?;
-        let wrapped_key = self.card_key(start, &mut contents.card_key)?;
+        let (wrapped_key, policy) =
+            keys::of_start(&self.host_keys, self.image.measurement, start, &mut contents.card_key)?;
+        contents.image_policy = policy.id;
         let pid = spawn::spawn(self, &mut launch, link, start)
             .map_err(|error| Refusal::Resources(format!("fork: {error}")))?;
         Ok((pid, wrapped_key))
     }
 
-    /// A launch message without its secrets. Boxed, so that these never move once they are in it.
-    fn launch(&self, start: &Start) -> Box<HostMessage> {
+    /// A launch message without its secrets and policy. Boxed, so that these never move once they are in it.
+    fn launch(start: &Start) -> Box<HostMessage> {
         Box::new(HostMessage::Launch(Launch {
             version: control::VERSION,
             seed: [0; 32],
             card: start.card,
             owner: start.owner,
-            image_policy: self.image.measurement,
+            image_policy: [0; 32],
             card_key: [0; 32],
             default_keys: start.default_keys,
         }))
-    }
-
-    /// Opens the card's key, or makes one, into `key`. Returns it wrapped.
-    fn card_key(&self, start: &Start, key: &mut card_key::Key) -> Result<Vec<u8>, Refusal> {
-        let purpose =
-            Purpose { card: &start.card, owner: &start.owner, image_policy: &self.image.measurement };
-        if let Some(wrapped) = &start.wrapped_key {
-            card_key::unwrap(&self.host_key, &purpose, wrapped, key).map_err(|_| Refusal::WrappedKey)?;
-            return Ok(wrapped.clone());
-        }
-        random(key)?;
-        card_key::wrap(&self.host_key, &purpose, key).map_err(|error| Refusal::Resources(error.to_string()))
     }
 
     fn kill(&self, instance: u64) {

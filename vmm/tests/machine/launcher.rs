@@ -9,7 +9,7 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::{net::UnixStream, process::CommandExt},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -92,9 +92,14 @@ impl Launcher {
     }
 
     pub fn hello(&self, guest: &Guest, measurement: [u8; 32]) {
+        self.hello_with(guest, measurement, &self.host_key());
+    }
+
+    /// The first message, with keys of another folder.
+    pub fn hello_with(&self, guest: &Guest, measurement: [u8; 32], host_key: &Path) {
         let mut image = File::from(memfd_create(c"guest", MFdFlags::MFD_CLOEXEC).unwrap());
         image.write_all(&guest.elf).unwrap();
-        let host_key = self.host_key().to_str().unwrap().to_owned();
+        let host_key = host_key.to_str().unwrap().to_owned();
         let hello = Request::Hello { version: VERSION, host_key, measurement, card_users: UserIds::DEFAULT };
         self.request(&hello, Some(image.as_fd()));
     }
@@ -124,6 +129,7 @@ impl Launcher {
             card: [7; 16],
             owner: [8; 32],
             wrapped_key: None,
+            image: [0; 32],
             cpu_budget_ms: BUDGET_MS,
             default_keys: false,
         };
@@ -165,7 +171,7 @@ impl Launcher {
     }
 
     /// The first reply that is `wanted`; others stay for later.
-    fn reply(&self, wanted: impl Fn(&Reply) -> bool) -> Reply {
+    pub fn reply(&self, wanted: impl Fn(&Reply) -> bool) -> Reply {
         let mut set_aside = self.set_aside.borrow_mut();
         if let Some(at) = set_aside.iter().position(&wanted) {
             return set_aside.remove(at).unwrap();

@@ -5,6 +5,7 @@ mod clones;
 mod exchange;
 mod guest;
 mod hostile;
+mod keys;
 mod launcher;
 mod life;
 mod secrets;

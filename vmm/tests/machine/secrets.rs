@@ -5,7 +5,11 @@ use std::{
     os::unix::fs::FileExt,
 };
 
-use cardhost_vmm::launcher::card_key::{self, Key, Purpose};
+use cardhost_vmm::launcher::{
+    card_key::{self, Holder, Key},
+    host_keys::HostKeys,
+};
+use cardhost_wire::wrapping::Bucket;
 
 use crate::{
     guest::Guest,
@@ -49,20 +53,28 @@ fn keys_stand_only_where_they_are_used() {
         return;
     }
     let launcher = Launcher::new(Guest::card());
-    let host_key: Key = fs::read(launcher.host_key()).unwrap().try_into().unwrap();
+    // The launcher has the file's folder for itself.
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(launcher.host_key(), folder.path().join("host.key")).unwrap();
+    let keys = HostKeys::open(&folder.path().join("host.key")).unwrap();
     let first = launcher.card().started();
     // A second start opens the wrapped key, where the first one made it.
     let again = launcher.card_with(|start| start.wrapped_key = Some(first.wrapped_key.clone())).started();
-    let purpose = Purpose { card: &[7; 16], owner: &[8; 32], image_policy: &Guest::card().measurement };
+    let holder = Holder { card: &[7; 16], owner: &[8; 32] };
     let mut card_key = [0; 32];
-    card_key::unwrap(&host_key, &purpose, &first.wrapped_key, &mut card_key).unwrap();
+    card_key::unwrap(&keys, holder, [0; 32], &first.wrapped_key, &mut card_key).unwrap();
+    let wrapping: Vec<Key> = [7, 8].map(|bucket| *keys.present(Bucket(bucket)).unwrap().1).into();
 
     let in_launcher = memory(launcher.process.id());
-    assert_eq!(holders(&in_launcher, &host_key).len(), 1, "{:?}", holders(&in_launcher, &host_key));
+    for key in &wrapping {
+        assert_eq!(holders(&in_launcher, key).len(), 1, "{:?}", holders(&in_launcher, key));
+    }
     assert_eq!(holders(&in_launcher, &card_key), [""; 0]);
     for card in [&first, &again] {
         let in_card = memory(card.pid);
-        assert_eq!(holders(&in_card, &host_key), [""; 0]);
+        for key in &wrapping {
+            assert_eq!(holders(&in_card, key), [""; 0]);
+        }
         let outside: Vec<_> =
             holders(&in_card, &card_key).into_iter().filter(|name| !name.contains(GUEST_MEMORY)).collect();
         assert_eq!(outside, [""; 0]);
