@@ -95,6 +95,12 @@ impl Figure {
     pub fn memory(figure: &'static str, kib: f64, floor: f64) -> Self {
         Self { figure, unit: "KiB", p50: kib, p99: kib, floor, ratio: kib / floor }
     }
+
+    /// How many of those that there should be.
+    pub fn count(figure: &'static str, count: usize, floor: usize) -> Self {
+        let (count, floor) = (count as f64, floor as f64);
+        Self { figure, unit: "count", p50: count, p99: count, floor, ratio: count / floor }
+    }
 }
 
 /// What a subcommand found.

@@ -3,7 +3,7 @@
 //! | subcommand | figures |
 //! |---|---|
 //! | `start` | `start_to_first_apdu` |
-//! | `density` | `memory_per_card`, `start_among_cards`, `apdu_among_cards` |
+//! | `density` | `memory_per_card`, `live_cards`, `start_at_last`, `apdu_among_cards`, `apdu_among_machines` |
 //! | `latency` | `apdu_in_vmm`, `apdu_unix`, `apdu_tls` |
 //! | `crypto` | `p256_sign`, `rsa2048_sign` |
 //!
@@ -22,6 +22,7 @@ mod floor;
 mod in_process;
 mod latency;
 mod launcher;
+mod limits;
 mod memory;
 mod start;
 
@@ -57,7 +58,7 @@ struct Arguments {
 enum What {
     /// From the request to start a card to its first answer.
     Start,
-    /// Many live cards: memory, starts and round trips among them.
+    /// Many live cards: memory, starts and round trips among them. Two process ids and a descriptor each.
     Density {
         /// How many.
         #[arg(long, default_value_t = 1_000)]

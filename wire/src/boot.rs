@@ -3,7 +3,7 @@
 //! ```text
 //! 0                       null page, page tables: the guest reads and writes nothing here
 //! STACK_TOP - STACK_SIZE  guard page below, then the stack, rw-
-//! DATA_BASE               the ELF's writable segment, rw-, then the heap, rw-, to HEAP_END
+//! DATA_BASE               the ELF's writable segments, rw-, then the heap, rw-, to HEAP_END
 //! HEAP_END                the other segments, each with its own rights, none writable, to MEMORY_SIZE
 //! MMIO_BASE               one virtio-mmio vsock device, one page
 //! ```
@@ -26,8 +26,9 @@
 
 /// Guest memory, bytes, from address 0 in one slot.
 pub const MEMORY_SIZE: u64 = 6 << 20;
-/// Lowest address of the image, where its writable segment is.
-pub const DATA_BASE: u64 = 512 << 10;
+/// Lowest address of the image, where its writable segments are: right above the stack, so that the pages that a card
+/// writes all the time are neighbours.
+pub const DATA_BASE: u64 = STACK_TOP;
 /// End of everything writable.
 pub const HEAP_END: u64 = 2 << 20;
 /// Initial stack pointer, 16-byte aligned. Three pages above a boundary of 32 KiB: KVM's shadow paging maps a page

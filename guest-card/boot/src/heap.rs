@@ -1,4 +1,6 @@
-//! The heap: everything from the image's end to the end of memory, erased when freed.
+//! The heap: a near part beside the stack and the program's variables, and a far one from the image's end to the end
+//! of memory; erased when freed. The allocator takes the smallest free block that fits, and so the far part only when
+//! the near one is full: what a card writes stands together, in few pages.
 //!
 //! Erasing on free costs little beside the exchange and keeps keys and PINs that a library copied from staying
 //! behind. Blocks are placed low first, so that a card touches few pages.
@@ -21,16 +23,23 @@ struct Heap(Single<RefCell<Talc<ErrOnOom>>>);
 static HEAP: Heap = Heap(Single::new(RefCell::new(Talc::new(ErrOnOom))));
 
 unsafe extern "C" {
-    /// First byte after the image (link.ld).
+    /// Room that the image leaves for the near part (link.ld).
+    static __near_heap: u8;
+    static __near_heap_end: u8;
+    /// First byte after the image.
     static __image_end: u8;
 }
 
-/// Gives the heap its memory: from the image's end to `memory_end`.
+/// Gives the heap its memory; the far part ends at `memory_end`.
 pub(crate) fn set_up(memory_end: u64) {
-    let start = &raw const __image_end as usize;
-    let length = (memory_end as usize).saturating_sub(start);
-    let memory = Span::from_base_size(ptr::with_exposed_provenance_mut(start), length);
-    // SAFETY: the host maps this range for nothing else (wire::boot) and this is the only call.
+    let [near, near_end, far] = [&raw const __near_heap, &raw const __near_heap_end, &raw const __image_end];
+    claim(near as usize, near_end as usize);
+    claim(far as usize, memory_end as usize);
+}
+
+fn claim(start: usize, end: usize) {
+    let memory = Span::from_base_size(ptr::with_exposed_provenance_mut(start), end.saturating_sub(start));
+    // SAFETY: image and host leave both ranges to the heap (link.ld, wire::boot), and each is claimed once.
     let claimed = unsafe { HEAP.0.borrow_mut().claim(memory) };
     claimed.expect("room for a heap");
 }

@@ -1,15 +1,17 @@
 //! Packets through the receive and the transmit queue, polled, on virtio-drivers' split virtqueue.
 //!
-//! The buffers are statics, one page each, reused in order of their number: a card in steady state touches one
-//! transmit page. The device owns a buffer from `add` to `pop_used` and nobody reads it meanwhile.
+//! The buffers of a queue share one page, and stand with the rings at the beginning of the heap: a host pays for the
+//! pages that its cards write. What is longer than a buffer goes in several. The device owns a buffer from `add` to
+//! `pop_used` and nobody reads it meanwhile.
 #![expect(unsafe_code, reason = "shares memory with the device")]
 
-use core::{
-    ptr::{self, NonNull},
-    sync::atomic::{AtomicUsize, Ordering},
+use alloc::{
+    alloc::{Layout, alloc_zeroed},
+    boxed::Box,
 };
+use core::ptr::{self, NonNull};
 
-use cardhost_wire::boot::{MAX_PACKET, QUEUE_SIZE, RX_QUEUE, TX_QUEUE};
+use cardhost_wire::boot::{QUEUE_SIZE, RX_QUEUE, TX_QUEUE};
 use virtio_drivers::{
     BufferDirection, Hal, PAGE_SIZE, PhysAddr,
     queue::VirtQueue,
@@ -19,34 +21,22 @@ use virtio_drivers::{
 use crate::{
     packet::{HEADER, Header},
     registers::Registers,
-    single::{Once, Single},
 };
 
 const BUFFERS: usize = QUEUE_SIZE as usize;
 const VIRTIO_F_VERSION_1: u64 = 1 << 32;
-/// Longest payload of a packet.
-pub const MAX_PAYLOAD: usize = MAX_PACKET - HEADER;
+/// Bytes of a buffer: those of a queue, and what the heap keeps about them, fit into one page.
+const LONGEST_PACKET: usize = PAGE_SIZE / BUFFERS - 8;
+/// Longest payload of a packet that the guest sends.
+pub const MAX_PAYLOAD: usize = LONGEST_PACKET - HEADER;
 
-#[derive(Clone, Copy)]
-#[repr(C, align(4096))]
-struct Page([u8; PAGE_SIZE]);
-
-impl Page {
-    const ZERO: Self = Self([0; PAGE_SIZE]);
-}
-
-type Buffers = [Page; BUFFERS];
+type Buffers = [[u8; LONGEST_PACKET]; BUFFERS];
 type Queue = VirtQueue<Identity, BUFFERS>;
-
-static RX_BUFFERS: Once<Buffers> = Once::new([Page::ZERO; BUFFERS]);
-static TX_BUFFERS: Once<Buffers> = Once::new([Page::ZERO; BUFFERS]);
-/// Two pages of rings for each of the two queues.
-static RINGS: Once<[Page; 4]> = Once::new([Page::ZERO; 4]);
 
 /// The receive side: all buffers are the device's but the one that is being read.
 pub struct Receiver {
     queue: Queue,
-    buffers: &'static mut Buffers,
+    buffers: Box<Buffers>,
     /// Which buffer each token stands for.
     tokens: [u16; BUFFERS],
 }
@@ -55,7 +45,7 @@ pub struct Receiver {
 pub struct Transmitter {
     registers: Registers,
     queue: Queue,
-    buffers: &'static mut Buffers,
+    buffers: Box<Buffers>,
     /// The token and length of each buffer that the device has.
     sent: [Option<(u16, usize)>; BUFFERS],
 }
@@ -78,7 +68,7 @@ pub fn set_up(mmio_base: u64) -> (Receiver, Transmitter) {
 
 impl Receiver {
     fn new(queue: Queue) -> Self {
-        let buffers = RX_BUFFERS.claim().expect("one receiver");
+        let buffers = Box::new([[0; LONGEST_PACKET]; BUFFERS]);
         let mut receiver = Self { queue, buffers, tokens: [0; BUFFERS] };
         for index in 0..BUFFERS {
             receiver.give(index);
@@ -90,30 +80,30 @@ impl Receiver {
     pub fn drain(&mut self, mut take: impl FnMut(&Header, &[u8])) {
         while let Some(token) = self.queue.peek_used() {
             let index = self.tokens.iter().position(|known| *known == token).expect("a token we gave");
-            let page = &mut self.buffers[index].0;
+            let buffer = &mut self.buffers[index];
             // SAFETY: the token was returned by `give` for exactly this buffer, which is untouched since.
-            let written = unsafe { self.queue.pop_used(token, &[], &mut [&mut page[..MAX_PACKET]]) };
-            let written = (written.expect("the token is next") as usize).min(MAX_PACKET);
-            if let Some((header, payload)) = Header::parse(&page[..written]) {
+            let written = unsafe { self.queue.pop_used(token, &[], &mut [&mut buffer[..]]) };
+            let written = (written.expect("the token is next") as usize).min(LONGEST_PACKET);
+            if let Some((header, payload)) = Header::parse(&buffer[..written]) {
                 take(&header, payload);
             }
             // A PIN may have been in it.
-            page[..written].fill(0);
+            buffer[..written].fill(0);
             self.give(index);
         }
     }
 
     fn give(&mut self, index: usize) {
-        let page = &mut self.buffers[index].0;
-        // SAFETY: the buffer is a static and nobody touches it until `drain` pops its token.
-        let token = unsafe { self.queue.add(&[], &mut [&mut page[..MAX_PACKET]]) };
+        let buffer = &mut self.buffers[index];
+        // SAFETY: the buffer lives as long as the queue and nobody touches it until `drain` pops its token.
+        let token = unsafe { self.queue.add(&[], &mut [&mut buffer[..]]) };
         self.tokens[index] = token.expect("as many descriptors as buffers");
     }
 }
 
 impl Transmitter {
     fn new(registers: Registers, queue: Queue) -> Self {
-        let buffers = TX_BUFFERS.claim().expect("one transmitter");
+        let buffers = Box::new([[0; LONGEST_PACKET]; BUFFERS]);
         Self { registers, queue, buffers, sent: [None; BUFFERS] }
     }
 
@@ -121,11 +111,11 @@ impl Transmitter {
     pub fn send(&mut self, header: Header, payload: &[u8]) {
         let index = self.free_buffer();
         let length = HEADER + payload.len();
-        let page = &mut self.buffers[index].0;
-        page[..HEADER].copy_from_slice(&header.to_bytes());
-        page[HEADER..length].copy_from_slice(payload);
-        // SAFETY: the buffer is a static, and `sent` keeps it from use until its token is popped.
-        let token = unsafe { self.queue.add(&[&page[..length]], &mut []) };
+        let buffer = &mut self.buffers[index];
+        buffer[..HEADER].copy_from_slice(&header.to_bytes());
+        buffer[HEADER..length].copy_from_slice(payload);
+        // SAFETY: the buffer lives as long as the queue, and `sent` keeps it from use until its token is popped.
+        let token = unsafe { self.queue.add(&[&buffer[..length]], &mut []) };
         self.sent[index] = Some((token.expect("as many descriptors as buffers"), length));
     }
 
@@ -154,9 +144,9 @@ impl Transmitter {
             let ours = |slot: &Option<(u16, usize)>| slot.is_some_and(|(known, _)| known == token);
             let index = self.sent.iter().position(ours).expect("a token we gave");
             let (_, length) = self.sent[index].take().expect("found above");
-            let page = &self.buffers[index].0;
+            let buffer = &self.buffers[index];
             // SAFETY: the token was returned for exactly this part of this buffer.
-            unsafe { self.queue.pop_used(token, &[&page[..length]], &mut []) }.expect("the token is next");
+            unsafe { self.queue.pop_used(token, &[&buffer[..length]], &mut []) }.expect("the token is next");
         }
     }
 }
@@ -164,10 +154,13 @@ impl Transmitter {
 /// Guest-physical addresses are the guest's addresses.
 struct Identity;
 
-// SAFETY: rings come from a static that is handed out once, page by page; addresses are identity-mapped.
+// SAFETY: the allocator's blocks are zeroed, whole pages, aligned to them and nobody else's; they are never freed;
+// addresses are identity-mapped.
 unsafe impl Hal for Identity {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
-        let first = ring_pages(pages);
+        let layout = Layout::from_size_align(pages * PAGE_SIZE, PAGE_SIZE).expect("a few pages");
+        // SAFETY: a queue's rings are never empty.
+        let first = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("room for the rings");
         (first.as_ptr().expose_provenance() as PhysAddr, first)
     }
 
@@ -185,14 +178,4 @@ unsafe impl Hal for Identity {
     }
 
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
-}
-
-fn ring_pages(pages: usize) -> NonNull<u8> {
-    static FIRST: Single<core::cell::OnceCell<NonNull<[Page; 4]>>> = Single::new(core::cell::OnceCell::new());
-    static USED: AtomicUsize = AtomicUsize::new(0);
-    let rings = FIRST.get_or_init(|| NonNull::from(RINGS.claim().expect("claimed here only")));
-    let at = USED.fetch_add(pages, Ordering::Relaxed);
-    assert!(at + pages <= 4, "two queues of two pages");
-    // SAFETY: `at` lies within the four pages.
-    unsafe { rings.cast::<Page>().add(at) }.cast()
 }

@@ -13,6 +13,7 @@ pub mod link;
 pub mod machine;
 pub mod memory;
 pub mod sandbox;
+pub mod scratch;
 pub mod seccomp;
 pub mod statistics;
 pub mod template;

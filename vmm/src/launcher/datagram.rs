@@ -11,7 +11,7 @@ use cardhost_wire::{
 };
 use nix::{
     errno::Errno,
-    sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send},
+    sys::socket::{ControlMessageOwned, MsgFlags, recv, recvmsg, send},
 };
 
 /// The daemon's message could not be had.
@@ -33,7 +33,7 @@ pub enum ReceiveError {
 /// # Errors
 /// See [`ReceiveError`].
 pub fn receive(socket: BorrowedFd<'_>) -> Result<(Request, Option<OwnedFd>), ReceiveError> {
-    let mut bytes = vec![0; MAX_MESSAGE];
+    let mut bytes = vec![0; next_length(socket)?];
     let mut control = nix::cmsg_space!([i32; 4]);
     let mut slices = [IoSliceMut::new(&mut bytes)];
     let message =
@@ -44,6 +44,13 @@ pub fn receive(socket: BorrowedFd<'_>) -> Result<(Request, Option<OwnedFd>), Rec
         return Err(ReceiveError::Closed);
     }
     Ok((Request::decode(&bytes[..length])?, descriptor))
+}
+
+/// Blocks until there is a message, and says how long it is. A buffer for the longest would be memory of every card:
+/// what the launcher writes between two forks stays with the first as a copy of its own.
+fn next_length(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    recv(socket.as_raw_fd(), &mut [0], flags).map(|length| length.min(MAX_MESSAGE))
 }
 
 /// Owns every descriptor that arrived, so that those nobody asked for are closed.

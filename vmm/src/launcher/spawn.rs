@@ -24,7 +24,7 @@ use crate::card::{
     Card, End,
     link::Link,
     machine::{Machine, kvm::VirtualMachine},
-    sandbox, seccomp,
+    sandbox, scratch, seccomp,
 };
 
 /// The card ended because it was switched off.
@@ -88,6 +88,7 @@ fn live(
     sandbox::enter(launcher.card_users.map(|users| users.of_start(start.instance)))?;
     // The kernel forgets the first request when the process becomes another user.
     die_with(parent)?;
+    scratch::release();
     seccomp::install(&launcher.filter)?;
     exit(finish(&card.run()))
 }
