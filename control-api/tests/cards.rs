@@ -1,5 +1,8 @@
 //! Cards in real microVMs, without the network around them.
 
+#[path = "cards/park.rs"]
+mod park;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use cardhost::{

@@ -15,8 +15,8 @@ use alloc::{boxed::Box, vec::Vec};
 
 use cardhost_wire::{
     control::{
-        Answer, CardId, Command, Failure, GuestMessage, HostMessage, Launch, Refusal, SealedRecord, Started,
-        VERSION,
+        Answer, CardId, Command, Failure, GuestMessage, HostMessage, Launch, Refusal, SealedRecord,
+        SessionState, Started, VERSION,
     },
     port::{Port, Protocol},
     status::Status,
@@ -96,6 +96,11 @@ impl Running {
         control::execute(command, &mut context)
     }
 
+    fn session_state(&self) -> SessionState {
+        let initial = self.sessions.iter().all(Session::is_initial);
+        if initial { SessionState::None } else { SessionState::Held }
+    }
+
     fn apdu(&mut self, protocol: Protocol, command: &[u8], platform: &mut dyn Platform) -> Vec<u8> {
         if self.set_default_keys(platform).is_err() {
             return Status::MEMORY_FAILURE.to_bytes().to_vec();
@@ -158,6 +163,7 @@ impl<P: Platform> Card<P> {
             Ok(HostMessage::Command(number, command)) => self.command(number, command).map(Some),
             // The verdict on a commit that is over; the platform takes the one on a commit under way.
             Ok(HostMessage::Committed(_) | HostMessage::CommitFailed(_)) => Ok(None),
+            Ok(HostMessage::SessionState) => self.session_state().map(Some),
             Ok(HostMessage::Launch(launch)) => self.launch(&launch).map(|()| None),
             Ok(HostMessage::State(records)) => self.receive(records).map(|()| None),
             Ok(HostMessage::Start(head)) => {
@@ -174,6 +180,11 @@ impl<P: Platform> Card<P> {
     fn command(&mut self, number: u32, command: Command) -> Result<GuestMessage, Refusal> {
         let State::Running(card) = &mut self.state else { return Err(Refusal::BadLaunch) };
         Ok(GuestMessage::Answer(number, card.command(command, &mut self.platform)))
+    }
+
+    fn session_state(&self) -> Result<GuestMessage, Refusal> {
+        let State::Running(card) = &self.state else { return Err(Refusal::BadLaunch) };
+        Ok(GuestMessage::SessionState(card.session_state()))
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<(), Refusal> {

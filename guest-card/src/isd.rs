@@ -9,7 +9,7 @@ const GET_DATA: u8 = 0xCA;
 const SELECT: u8 = 0xA4;
 
 /// The selected issuer security domain.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 pub struct Session(());
 
 impl Session {

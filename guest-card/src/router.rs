@@ -31,6 +31,15 @@ impl Selected {
         }
     }
 
+    /// True if this is what a reset of the protocol selects, and nothing was proved to it since.
+    pub fn is_initial(&self, protocol: Protocol) -> bool {
+        match self {
+            Self::Isd(session) => is_secure_element(protocol) && *session == isd::Session::default(),
+            Self::Uicc(session) => !is_secure_element(protocol) && *session == uicc::Session::default(),
+            Self::Piv(_) => false,
+        }
+    }
+
     /// The same application with a session of its own.
     pub fn anew(&self) -> Self {
         match self {

@@ -7,7 +7,7 @@ use cardhost_wire::{apdu::CommandApdu, status::Status};
 const SELECT: u8 = 0xA4;
 
 /// The selected root.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 pub struct Session(());
 
 impl Session {

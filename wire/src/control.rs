@@ -4,6 +4,7 @@
 //! card process ──Launch──▶ guest                     seed, identity, card key: the daemon never sees them
 //! daemon ──State*, Start──▶ guest ──Started/Refused─▶ sealed records in, verdict out
 //! daemon ──Command────────▶ guest ──Answer──────────▶ one at a time
+//! daemon ──SessionState───▶ guest ──SessionState────▶ would a terminal notice that the card was switched off?
 //!                           guest ──Commit──────────▶ daemon, at any time: what must be durable
 //! daemon ──Committed/CommitFailed──▶ guest            only then is the APDU or command answered
 //! ```
@@ -42,6 +43,8 @@ pub enum HostMessage {
     CommitFailed(u64),
     /// Do this and answer with the same number.
     Command(u32, Command),
+    /// Say what the terminals' sessions hold. Nothing changes by it. Answered by [`GuestMessage::SessionState`].
+    SessionState,
 }
 message!(HostMessage);
 
@@ -168,6 +171,8 @@ pub enum GuestMessage {
     Answer(u32, Result<Answer, Failure>),
     /// The guest panicked with this text and ends now.
     Panic(String),
+    /// The answer to [`HostMessage::SessionState`].
+    SessionState(SessionState),
 }
 message!(GuestMessage);
 
@@ -220,6 +225,16 @@ pub enum Answer {
         /// The management key, AES-256.
         management_key: Option<Secret>,
     },
+}
+
+/// What the sessions of all protocols hold together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SessionState {
+    /// Every session stands as after its reset: a card that is switched off and started again equals this one.
+    None,
+    /// Some session has a selection, a further logical channel, a verified PIN or an authenticated key, an open
+    /// challenge, an unfinished chain or a response that was not fetched whole.
+    Held,
 }
 
 /// Why a command was not done.

@@ -25,6 +25,10 @@ pub enum Action {
     DeviceDeleted,
     /// A card was made.
     CardCreated,
+    /// An operator parked a card.
+    CardParked,
+    /// An operator woke a card.
+    CardWoken,
     /// A card was destroyed.
     CardDestroyed,
     /// A certificate was issued and stored in the card.

@@ -8,22 +8,24 @@ use zeroize::Zeroizing;
 
 use super::{
     CardError, Cards, Presence,
-    entry::{Entry, Live},
+    entry::Held,
+    live::{Live, Use},
     ports::Response,
     task::Mail,
 };
 
 /// The only channel of this terminal and protocol, until it is dropped. It outlives the microVM: each use
-/// starts the card if it is at rest, in a fresh session.
+/// starts the card if it is parked, in a fresh session.
 pub struct Channel {
     cards: Cards,
-    entry: Arc<Entry>,
+    entry: Held,
     protocol: Protocol,
-    stream: Option<Live>,
+    /// The card in which this protocol's session stands.
+    stream: Option<Arc<Live>>,
 }
 
 impl Channel {
-    pub(super) fn reserve(cards: Cards, entry: Arc<Entry>, protocol: Protocol) -> Result<Self, CardError> {
+    pub(super) fn reserve(cards: Cards, entry: Held, protocol: Protocol) -> Result<Self, CardError> {
         if entry.reserve(protocol) {
             Ok(Self { cards, entry, protocol, stream: None })
         } else {
@@ -38,14 +40,12 @@ impl Channel {
 
     /// Starts the card if need be and begins a session of this protocol.
     pub async fn power_on(&mut self) -> Result<(), CardError> {
-        self.live().await.map(drop)
+        self.enter().await.map(drop)
     }
 
-    /// Ends the session, and all its state with it. The card may go to rest.
+    /// Ends the session, and all its state with it. The card may park.
     pub async fn power_off(&mut self) {
-        if let Some(live) = self.stream.take() {
-            drop(live.mail.send(Mail::Close { protocol: self.protocol }).await);
-        }
+        close(self.stream.take(), self.protocol).await;
     }
 
     /// Ends the session and begins another.
@@ -64,35 +64,44 @@ impl Channel {
             return Err(CardError::TooLong);
         }
         let (protocol, deadline) = (self.protocol, Instant::now() + limit);
-        let live = self.live().await?;
-        let response = live.ask(|reply| Mail::Exchange { protocol, command, deadline, reply }).await;
+        let card = self.enter().await?;
+        let response = card.ask(|reply| Mail::Exchange { protocol, command, deadline, reply }).await;
         if !matches!(response, Ok(_) | Err(CardError::Busy)) {
             self.stream = None;
         }
         response
     }
 
-    async fn live(&mut self) -> Result<Live, CardError> {
-        if let Some(live) = self.stream.as_ref().filter(|live| live.is_running()) {
-            return Ok(live.clone());
+    /// Uses the card in which the session stands, or starts the card and begins a session.
+    async fn enter(&mut self) -> Result<Use, CardError> {
+        if let Some(live) = &self.stream
+            && let Some(card) = live.enter().await
+        {
+            return Ok(card);
         }
-        let (protocol, live) = (self.protocol, self.cards.start(&self.entry).await?);
-        live.ask(|reply| Mail::Open { protocol, reply }).await?;
-        self.stream = Some(live.clone());
-        Ok(live)
+        let (protocol, card) = (self.protocol, self.cards.start(&self.entry).await?);
+        card.ask(|reply| Mail::Open { protocol, reply }).await?;
+        self.stream = Some(card.live().clone());
+        Ok(card)
+    }
+}
+
+/// Ends the session in a card that still runs.
+async fn close(stream: Option<Arc<Live>>, protocol: Protocol) {
+    if let Some(live) = stream
+        && let Some(card) = live.enter().await
+    {
+        // A card that has just ended has no session any more.
+        let _ = card.live().tell(Mail::Close { protocol }).await;
     }
 }
 
 impl Drop for Channel {
     fn drop(&mut self) {
         let (entry, protocol, stream) = (self.entry.clone(), self.protocol, self.stream.take());
-        let cards = self.cards.clone();
         let free = async move {
-            if let Some(live) = stream {
-                drop(live.mail.send(Mail::Close { protocol }).await);
-            }
+            close(stream, protocol).await;
             entry.release(protocol);
-            cards.forget_if_idle(entry);
         };
         // Without a runtime the daemon is ending, and everything ends with it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

@@ -1,14 +1,23 @@
 //! What is known of one terminal's card while somebody uses or watches it.
+//!
+//! An entry is in the registry as long as somebody holds it or it has something to say: a parked card that nobody
+//! watches costs the daemon nothing.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    ops::Deref,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use cardhost_wire::{control::Refusal, port::Protocol};
-use tokio::sync::{self, mpsc, oneshot, watch};
+use tokio::sync::{self, watch};
 
-use super::{CardError, Presence, ports::Reply, task::Mail};
+use super::{
+    Cards, Presence,
+    live::{Live, Use},
+};
 use crate::auth::name::Name;
 
 const NO_CARD: &str = "the terminal has no card";
@@ -21,22 +30,15 @@ pub(super) struct Entry {
     standing: Mutex<Standing>,
     pub(super) presence: watch::Sender<Presence>,
     channels: [AtomicBool; Protocol::ALL.len()],
+    /// How many [`Held`] there are. Counted down, and up from nothing, only under the registry's lock.
+    holders: AtomicUsize,
 }
 
 /// Where the card stands.
 pub(super) enum Standing {
     AtRest,
-    Live(Live),
+    Live(Arc<Live>),
     Refused(Refusal),
-}
-
-/// A running card. Cloning gives another handle of the same.
-#[derive(Clone)]
-pub(super) struct Live {
-    pub(super) mail: mpsc::Sender<Mail>,
-    pub(super) pid: u32,
-    pub(super) stop: Arc<Mutex<Option<oneshot::Sender<()>>>>,
-    pub(super) gone: watch::Receiver<bool>,
 }
 
 impl Entry {
@@ -47,6 +49,7 @@ impl Entry {
             standing: Mutex::new(Standing::AtRest),
             presence: watch::Sender::new(Presence::Absent { reason: NO_CARD }),
             channels: Default::default(),
+            holders: AtomicUsize::new(0),
         }
     }
 
@@ -63,25 +66,28 @@ impl Entry {
         self.channels[protocol as usize].store(false, Ordering::Release);
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.presence.receiver_count() == 0 && matches!(*self.standing(), Standing::AtRest)
-    }
-
-    pub(super) fn running(&self) -> Option<Live> {
+    /// The card's handle while it is live, or ending.
+    pub(super) fn live(&self) -> Option<Arc<Live>> {
         match &*self.standing() {
-            Standing::Live(live) => Some(live.clone()).filter(Live::is_running),
+            Standing::Live(live) => Some(live.clone()),
             Standing::AtRest | Standing::Refused(_) => None,
         }
     }
 
+    /// The card's handle while it is live.
+    pub(super) fn running(&self) -> Option<Arc<Live>> {
+        self.live().filter(|live| live.is_running())
+    }
+
+    /// Begins a use of the card if it is live.
+    pub(super) async fn enter(&self) -> Option<Use> {
+        self.running()?.enter().await
+    }
+
     /// Waits for the end of a card that stopped already.
     pub(super) async fn wait_until_gone(&self) {
-        let live = match &*self.standing() {
-            Standing::Live(live) => Some(live.clone()),
-            Standing::AtRest | Standing::Refused(_) => None,
-        };
-        if let Some(mut live) = live {
-            drop(live.gone.wait_for(|gone| *gone).await);
+        if let Some(live) = self.live() {
+            live.until_gone().await;
         }
     }
 
@@ -90,24 +96,41 @@ impl Entry {
     }
 }
 
-impl Live {
-    pub(super) fn is_running(&self) -> bool {
-        !self.mail.is_closed()
-    }
+/// A hold on an entry. The last one that is dropped takes an entry that has nothing to say out of the registry.
+pub(super) struct Held {
+    cards: Cards,
+    entry: Arc<Entry>,
+}
 
-    /// Puts a question to the card's task and waits for its answer.
-    pub(super) async fn ask<T>(&self, mail: impl FnOnce(Reply<T>) -> Mail) -> Result<T, CardError> {
-        let (reply, answered) = oneshot::channel();
-        self.mail.send(mail(reply)).await.map_err(|_| CardError::Stopped)?;
-        answered.await.map_err(|_| CardError::Stopped)?
+impl Held {
+    /// Holds an entry. The registry's lock is held.
+    pub(super) fn new(cards: &Cards, entry: &Arc<Entry>) -> Self {
+        entry.holders.fetch_add(1, Ordering::Relaxed);
+        Self { cards: cards.clone(), entry: entry.clone() }
     }
+}
 
-    pub(super) async fn stop(mut self) {
-        if let Some(stop) = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // It may have stopped by itself already.
-            let _ = stop.send(());
+impl Clone for Held {
+    fn clone(&self) -> Self {
+        Self::new(&self.cards, &self.entry)
+    }
+}
+
+impl Deref for Held {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        &self.entry
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut entries = self.cards.entries();
+        let is_last = self.entry.holders.fetch_sub(1, Ordering::Relaxed) == 1;
+        if is_last && matches!(*self.entry.standing(), Standing::AtRest) {
+            entries.remove(&self.entry.terminal);
         }
-        drop(self.gone.wait_for(|gone| *gone).await);
     }
 }
 

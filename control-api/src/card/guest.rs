@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use cardhost_wire::{
-    control::{Answer, Command, Commit, Failure, GuestMessage, HostMessage},
+    control::{Answer, Command, Commit, Failure, GuestMessage, HostMessage, SessionState},
     frame::FrameReader,
     link::Kind,
     port::Port,
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::{
-    COMMAND_TIMEOUT, CardError, Violation,
+    COMMAND_TIMEOUT, CardError, SESSION_STATE_TIMEOUT, Violation,
     link::{Frame, Link},
     ports::Reply,
 };
@@ -38,18 +38,24 @@ struct UnderWay {
     deadline: Instant,
 }
 
+struct Question {
+    reply: Reply<SessionState>,
+    deadline: Instant,
+}
+
 /// The control stream after the start.
 pub(super) struct Guest {
     reader: FrameReader,
     waiting: VecDeque<Request>,
     under_way: Option<UnderWay>,
+    question: Option<Question>,
     last: u32,
 }
 
 impl Guest {
     /// The stream goes on where the start left it.
     pub(super) fn new(reader: FrameReader) -> Self {
-        Self { reader, waiting: VecDeque::new(), under_way: None, last: 0 }
+        Self { reader, waiting: VecDeque::new(), under_way: None, question: None, last: 0 }
     }
 
     /// Sends a command, or queues it behind the one under way.
@@ -60,6 +66,16 @@ impl Guest {
         }
         self.waiting.push_back(request);
         self.send_next(link);
+    }
+
+    /// Asks for the sessions' state, unless an answer of any kind is due.
+    pub(super) fn ask_session_state(&mut self, link: &mut Link, reply: Reply<SessionState>) {
+        if self.is_busy() || self.question.is_some() {
+            drop(reply.send(Err(CardError::Busy)));
+            return;
+        }
+        send(link, &HostMessage::SessionState);
+        self.question = Some(Question { reply, deadline: Instant::now() + SESSION_STATE_TIMEOUT });
     }
 
     /// Takes a frame of the control stream; gives the commit in it, if it is one.
@@ -74,6 +90,7 @@ impl Guest {
             match message {
                 GuestMessage::Commit(commit) => commits.push(commit),
                 GuestMessage::Answer(number, result) => self.answered(link, number, result)?,
+                GuestMessage::SessionState(state) => self.told(state)?,
                 GuestMessage::Panic(text) => return Err(panicked(&text)),
                 GuestMessage::Started(_) | GuestMessage::Refused(_) => {
                     return Err(CardError::Misbehaved(Violation::Unexpected));
@@ -95,7 +112,9 @@ impl Guest {
 
     /// When the answer is overdue.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.under_way.as_ref().map(|command| command.deadline)
+        let command = self.under_way.as_ref().map(|command| command.deadline);
+        let question = self.question.as_ref().map(|question| question.deadline);
+        [command, question].into_iter().flatten().min()
     }
 
     /// Tells who waits that no answer came in time.
@@ -103,6 +122,15 @@ impl Guest {
         if let Some(command) = self.under_way.take() {
             drop(command.reply.send(Err(CardError::TimedOut)));
         }
+        if let Some(question) = self.question.take() {
+            drop(question.reply.send(Err(CardError::TimedOut)));
+        }
+    }
+
+    fn told(&mut self, state: SessionState) -> Result<(), CardError> {
+        let question = self.question.take().ok_or(CardError::Misbehaved(Violation::Unexpected))?;
+        drop(question.reply.send(Ok(state)));
+        Ok(())
     }
 
     fn answered(

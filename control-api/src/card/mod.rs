@@ -2,19 +2,24 @@
 //!
 //! ```text
 //!            first use: launch, state in, Started                 last credential gone: answer delivered
-//! at rest ───────────────────────────────────────▶ live ─────────────────────────────────────────────────▶ ending
-//!    ▲                                               │ crash, protocol violation, time-out, launcher gone
-//!    └───────────────────────────────────────────────┘ channels see a reset; the next use starts it again
+//! parked ────────────────────────────────────────▶ live ─────────────────────────────────────────────────▶ ending
+//!   ▲ ▲                                            │  │ unused, without session state: channels see nothing
+//!   │ └────────────────────────────────────────────┘  │
+//!   └─────────────────────────────────────────────────┘ crash, protocol violation, time-out, launcher gone, an
+//!                                                       operator who insists: channels see a reset
 //! ```
 //!
-//! What a guest says is checked before it is used; one that breaks the protocol is killed.
+//! Every card is parked when the daemon starts. What a guest says is checked before it is used; one that breaks the protocol is killed.
 
 mod channel;
 mod entry;
 mod guest;
 mod link;
+mod live;
+mod park;
 mod ports;
 mod registry;
+mod roster;
 mod start;
 mod status;
 mod task;
@@ -33,6 +38,8 @@ use crate::{launcher::LauncherError, store::StoreError};
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a guest may take to accept a stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a guest may take to tell its sessions' state.
+const SESSION_STATE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a command of the host may take; RSA-3072 key generation is the longest.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -63,9 +70,12 @@ pub enum CardError {
     /// The guest broke the protocol and was ended.
     #[error("the card misbehaved: {0}")]
     Misbehaved(Violation),
-    /// Too much waits for this card.
+    /// Something is under way with this card, or too much waits for it.
     #[error("the card is busy")]
     Busy,
+    /// A terminal would notice if the card was switched off.
+    #[error("the card has session state on an open channel")]
+    InSession,
     /// The command APDU is longer than any (ISO/IEC 7816-4).
     #[error("the command is too long")]
     TooLong,

@@ -1,4 +1,4 @@
-//! The cards by terminal: at most one microVM each, started at first use.
+//! The cards by terminal: at most one microVM each, started at its first use.
 
 use std::{
     collections::HashMap,
@@ -13,21 +13,20 @@ use cardhost_wire::{
     port::Protocol,
 };
 use jiff::Timestamp;
-use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
-    time,
-};
+use tokio::{sync::Notify, time};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
     CardError, Channel, Presence, START_TIMEOUT,
-    entry::{Entry, Live, Standing},
+    entry::{Entry, Held, Standing},
     guest::Guest,
     link::Link,
+    live::{Ends, Live, Use},
     ports::Ports,
+    roster::Roster,
     start::{self, State},
-    task::{End, MAILBOX, Mail, Task},
+    task::{End, Mail, Task},
 };
 use crate::{
     auth::name::Name,
@@ -50,27 +49,20 @@ struct Inner {
     store: Store,
     launcher: Launcher,
     entries: Mutex<HashMap<Name, Arc<Entry>>>,
+    roster: Roster,
     ended: Notify,
 }
 
 impl Cards {
     /// The cards in this store, run by this launcher.
     pub fn new(store: Store, launcher: Launcher) -> Self {
-        let entries = Mutex::default();
-        Self(Arc::new(Inner { store, launcher, entries, ended: Notify::new() }))
-    }
-
-    /// What the terminal sees of its card, and every change of it, whether it runs or not.
-    pub async fn presence(&self, terminal: &Name) -> Result<watch::Receiver<Presence>, CardError> {
-        let entry = self.entry(terminal);
-        let presence = entry.presence();
-        self.refresh(&entry).await?;
-        Ok(presence)
+        let (entries, roster) = (Mutex::default(), Roster::default());
+        Self(Arc::new(Inner { store, launcher, entries, roster, ended: Notify::new() }))
     }
 
     /// Reserves the terminal's channel of this protocol; the card need not be there yet.
     pub async fn open(&self, terminal: &Name, protocol: Protocol) -> Result<Channel, CardError> {
-        let entry = self.entry(terminal);
+        let entry = self.hold(terminal);
         let channel = Channel::reserve(self.clone(), entry.clone(), protocol)?;
         self.refresh(&entry).await?;
         Ok(channel)
@@ -83,8 +75,8 @@ impl Cards {
         command: Command,
         intent: Option<Uuid>,
     ) -> Result<Answer, CardError> {
-        let live = self.start(&self.entry(terminal)).await?;
-        live.ask(|reply| Mail::Command { command, intent, reply }).await
+        let card = self.start(&self.hold(terminal)).await?;
+        card.ask(|reply| Mail::Command { command, intent, reply }).await
     }
 
     /// Makes sure that the launcher runs and accepts starts.
@@ -92,14 +84,16 @@ impl Cards {
         self.0.launcher.ready().await
     }
 
-    /// Makes sure that the terminal's card runs.
-    pub async fn wake(&self, terminal: &Name) -> Result<(), CardError> {
-        self.start(&self.entry(terminal)).await.map(drop)
+    /// Makes sure that the terminal's card runs; false if it did already.
+    pub async fn wake(&self, terminal: &Name) -> Result<bool, CardError> {
+        let entry = self.hold(terminal);
+        let parked = entry.running().is_none();
+        self.start(&entry).await.map(|_| parked)
     }
 
     /// Makes the terminal's card, which must not exist, and starts it.
     pub async fn create(&self, terminal: &Name) -> Result<CardId, CardError> {
-        let entry = self.entry(terminal);
+        let entry = self.hold(terminal);
         let _one_at_a_time = entry.starting.lock().await;
         let mut card = CardId::default();
         getrandom::fill(&mut card).map_err(|error| CardError::Resources(error.into()))?;
@@ -110,20 +104,26 @@ impl Cards {
 
     /// Ends the card's process, if it runs, and waits until it is gone.
     pub async fn stop(&self, terminal: &Name) {
-        let entry = self.entry(terminal);
+        let Some(entry) = self.known(terminal) else { return };
         let _one_at_a_time = entry.starting.lock().await;
-        let live = match &*entry.standing() {
-            Standing::Live(live) => Some(live.clone()),
-            Standing::AtRest | Standing::Refused(_) => None,
-        };
-        if let Some(live) = live {
-            live.stop().await;
+        if let Some(live) = entry.live() {
+            live.stop(End::Told).await;
         }
+    }
+
+    /// The terminals whose cards are live.
+    pub fn live(&self) -> Vec<Name> {
+        let entries = self.entries();
+        let live = entries.values().filter(|entry| entry.live().is_some());
+        live.map(|entry| entry.terminal.clone()).collect()
     }
 
     /// Tells watchers what the store now says of the terminal's card.
     pub async fn announce(&self, terminal: &Name) -> Result<(), CardError> {
-        Ok(self.refresh(&self.entry(terminal)).await?)
+        match self.known(terminal) {
+            Some(entry) => Ok(self.refresh(&entry).await?),
+            None => Ok(()),
+        }
     }
 
     /// Waits until a card stopped because its last credential is gone.
@@ -131,31 +131,23 @@ impl Cards {
         self.0.ended.notified().await;
     }
 
-    /// The running card, started from its stored state if it is at rest.
-    pub(super) async fn start(&self, entry: &Arc<Entry>) -> Result<Live, CardError> {
-        if let Some(live) = entry.running() {
-            return Ok(live);
+    /// A use of the running card, started from its stored state if it is parked.
+    pub(super) async fn start(&self, entry: &Held) -> Result<Use, CardError> {
+        if let Some(card) = entry.enter().await {
+            return Ok(card);
         }
         let _one_at_a_time = entry.starting.lock().await;
-        if let Some(live) = entry.running() {
-            return Ok(live);
+        if let Some(card) = entry.enter().await {
+            return Ok(card);
         }
         entry.wait_until_gone().await;
+        let began = time::Instant::now();
         let (card, link, instance) = self.launch_stored(&entry.terminal).await?;
         self.note_key(&card, &instance).await?;
-        self.bring_up(entry, card.card, link, instance, card.epoch).await
-    }
-
-    /// Drops what is known of a terminal that nobody uses or watches.
-    pub(super) fn forget_if_idle(&self, entry: Arc<Entry>) {
-        let terminal = entry.terminal.clone();
-        drop(entry);
-        let mut entries = self.entries();
-        // Handles are only cloned under this lock: one that is alone stays alone.
-        let idle = |entry: &Arc<Entry>| Arc::strong_count(entry) == 1 && entry.is_idle();
-        if entries.get(&terminal).is_some_and(idle) {
-            entries.remove(&terminal);
-        }
+        let card = self.bring_up(entry, card.card, link, instance, card.epoch).await?;
+        metrics::counter!("cardhost_card_wakes_total").increment(1);
+        metrics::histogram!("cardhost_card_wake_seconds").record(began.elapsed());
+        Ok(card)
     }
 
     async fn load(&self, terminal: &Name) -> Result<Option<(CardRecord, State)>, StoreError> {
@@ -219,19 +211,19 @@ impl Cards {
 
     async fn bring_up(
         &self,
-        entry: &Arc<Entry>,
+        entry: &Held,
         card: CardId,
         mut link: Link,
         instance: Instance,
         epoch: u64,
-    ) -> Result<Live, CardError> {
+    ) -> Result<Use, CardError> {
         let began = time::Instant::now();
         let verdict = time::timeout(START_TIMEOUT, start::finish(&mut link, epoch)).await;
         match verdict.unwrap_or(Err(CardError::TimedOut)) {
             Ok((started, reader)) => {
                 metrics::histogram!("cardhost_card_start_seconds").record(began.elapsed());
                 self.note_atr(card, &started).await?;
-                Ok(self.animate(entry, card, link, instance, reader))
+                self.animate(entry, card, link, instance, reader).await
             }
             Err(error) => {
                 tracing::error!(terminal = %entry.terminal, %error, "the card does not start");
@@ -270,21 +262,19 @@ impl Cards {
         self.0.store.write(move |transaction| cards::note_atr(transaction, &card, &atr)).await
     }
 
-    /// Gives a started card its task.
-    fn animate(
+    /// Gives a started card its task, and a first use before anybody can park it.
+    async fn animate(
         &self,
-        entry: &Arc<Entry>,
+        entry: &Held,
         card: CardId,
         link: Link,
         instance: Instance,
         reader: FrameReader,
-    ) -> Live {
-        let (mail, mailbox) = mpsc::channel(MAILBOX);
-        let (stop, stopped) = oneshot::channel();
-        let (going, gone) = watch::channel(false);
-        let stop = Arc::new(Mutex::new(Some(stop)));
-        let live = Live { mail, pid: instance.pid, stop, gone };
+    ) -> Result<Use, CardError> {
+        let (live, Ends { mailbox, stopped, going }) = Live::new(instance.pid, &self.0.roster);
+        let first = live.enter().await.ok_or(CardError::Stopped)?;
         *entry.standing() = Standing::Live(live.clone());
+        self.0.roster.enter(&live);
         let (guest, ports, store) = (Guest::new(reader), Ports::new(), self.0.store.clone());
         let task = Task { card, store, link, guest, ports, statistics: Vec::new(), ending: None };
         let (cards, entry) = (self.clone(), entry.clone());
@@ -292,29 +282,31 @@ impl Cards {
         let life = async move {
             metrics::gauge!("cardhost_cards_live").increment(1);
             let end = task.run(mailbox, stopped).await;
+            live.close();
             let ending = time::timeout(KILL_TIMEOUT, instance.kill()).await;
             metrics::gauge!("cardhost_cards_live").decrement(1);
             tracing::info!(%end, ?ending, "the card stopped");
+            cards.0.roster.leave(&live);
             *entry.standing() = Standing::AtRest;
             going.send_replace(true);
-            cards.bury(entry, &end).await;
+            cards.bury(&entry, &end).await;
         };
         tokio::spawn(life.instrument(span));
-        live
+        Ok(first)
     }
 
-    /// What follows a card's stop: its channels see a reset, or its end is announced.
-    async fn bury(&self, entry: Arc<Entry>, end: &End) {
+    /// What follows a card's stop: nothing if it parked, else its channels see a reset, or its end is announced.
+    async fn bury(&self, entry: &Entry, end: &End) {
         match end {
+            End::Parked => return,
             End::LastCredential => self.0.ended.notify_one(),
             End::Told | End::Failed(_) => {
                 entry.presence.send_if_modified(Presence::count_reset);
             }
         }
-        if let Err(error) = self.refresh(&entry).await {
+        if let Err(error) = self.refresh(entry).await {
             tracing::error!(%error, "the card's presence is not known");
         }
-        self.forget_if_idle(entry);
     }
 
     async fn refresh(&self, entry: &Entry) -> Result<(), StoreError> {
@@ -353,9 +345,16 @@ impl Cards {
         &self.0.store
     }
 
-    fn entry(&self, terminal: &Name) -> Arc<Entry> {
+    /// Holds the terminal's entry, made if there is none.
+    fn hold(&self, terminal: &Name) -> Held {
         let mut entries = self.entries();
-        entries.entry(terminal.clone()).or_insert_with(|| Arc::new(Entry::new(terminal))).clone()
+        let entry = entries.entry(terminal.clone()).or_insert_with(|| Arc::new(Entry::new(terminal)));
+        Held::new(self, entry)
+    }
+
+    /// Holds the terminal's entry, if there is one.
+    pub(super) fn known(&self, terminal: &Name) -> Option<Held> {
+        self.entries().get(terminal).map(|entry| Held::new(self, entry))
     }
 
     pub(super) fn entries(&self) -> MutexGuard<'_, HashMap<Name, Arc<Entry>>> {

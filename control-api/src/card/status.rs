@@ -83,7 +83,7 @@ impl Cards {
     async fn memory_kib(&self, terminal: &Name) -> Option<u64> {
         let live = self.entries().get(terminal).cloned()?.running()?;
         let (reply, answered) = oneshot::channel();
-        live.mail.send(Mail::Statistics { reply }).await.ok()?;
+        live.tell(Mail::Statistics { reply }).await.ok()?;
         let Statistics { resident_pages, .. } =
             time::timeout(STATISTICS_TIMEOUT, answered).await.ok()?.ok()?;
         Some(resident_pages.saturating_mul(4))

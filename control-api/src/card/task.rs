@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cardhost_wire::{
-    control::{Answer, CardId, Command, Commit, HostMessage},
+    control::{Answer, CardId, Command, Commit, HostMessage, SessionState},
     link::{Kind, Report, Statistics},
     port::{Port, Protocol},
 };
@@ -37,6 +37,7 @@ pub(super) enum Mail {
     Exchange { protocol: Protocol, command: Zeroizing<Vec<u8>>, deadline: Instant, reply: Reply<Response> },
     Close { protocol: Protocol },
     Statistics { reply: oneshot::Sender<Statistics> },
+    SessionState { reply: Reply<SessionState> },
 }
 
 /// Why a card's task ended.
@@ -45,9 +46,12 @@ pub(super) enum End {
     /// Its last credential is gone and the answer is delivered.
     #[error("its last credential is gone")]
     LastCredential,
-    /// It was told to end.
+    /// It was told to end; its terminal may notice.
     #[error("the host ended it")]
     Told,
+    /// It was told to end when no terminal could notice.
+    #[error("it is parked")]
+    Parked,
     /// It stopped, misbehaved or took too long.
     #[error(transparent)]
     Failed(CardError),
@@ -69,7 +73,7 @@ impl Task {
     pub(super) async fn run(
         mut self,
         mut mailbox: mpsc::Receiver<Mail>,
-        mut stop: oneshot::Receiver<()>,
+        mut stop: oneshot::Receiver<End>,
     ) -> End {
         loop {
             if self.is_done() {
@@ -88,7 +92,7 @@ impl Task {
                 () = time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
                     self.overdue()
                 }
-                _ = &mut stop => return End::Told,
+                end = &mut stop => return end.unwrap_or(End::Told),
             };
             if let Err(error) = step {
                 return End::Failed(error);
@@ -125,6 +129,10 @@ impl Task {
             Mail::Exchange { protocol, command, deadline, reply } => {
                 self.ports.exchange(&mut self.link, protocol, &command, reply, deadline);
             }
+            Mail::SessionState { reply } if self.ports.are_busy() => {
+                drop(reply.send(Err(CardError::Busy)));
+            }
+            Mail::SessionState { reply } => self.guest.ask_session_state(&mut self.link, reply),
             Mail::Close { protocol } => self.ports.close(&mut self.link, protocol),
             Mail::Statistics { reply } => {
                 self.statistics.push(reply);

@@ -1,11 +1,12 @@
 //! `cardhost card`.
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 
 use super::{RemoteCommand, client::Client, output::Output};
 use crate::auth::name::Name;
 
-/// Shows cards: the microVMs and their sealed state.
+/// Shows, parks and wakes cards: the microVMs and their sealed state.
 #[derive(Args)]
 pub struct Card {
     #[command(subcommand)]
@@ -25,6 +26,21 @@ enum Command {
         /// The terminal's name.
         terminal: Name,
     },
+    /// Parks a terminal's card: its microVM ends, its next use starts it again.
+    ///
+    /// A card that is in use, or has session state (a selection, a verified PIN) on an open channel, is left alone.
+    Park {
+        /// The terminal's name.
+        terminal: Name,
+        /// Parks it all the same: exchanges under way are finished, then its channels see a reset.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Wakes a terminal's card ahead of its next use.
+    Wake {
+        /// The terminal's name.
+        terminal: Name,
+    },
     /// Lists the certificates on a terminal's card.
     Certificates {
         /// The terminal's name.
@@ -41,6 +57,13 @@ impl RemoteCommand for Card {
             }
             Command::Show { terminal } => {
                 output.object(&client.get(&format!("/v1/cards/{terminal}")).await?);
+            }
+            Command::Park { terminal, force } => {
+                let wish = json!({ "force": force });
+                output.object(&client.post(&format!("/v1/cards/{terminal}/park"), &wish).await?);
+            }
+            Command::Wake { terminal } => {
+                output.object(&client.post(&format!("/v1/cards/{terminal}/wake"), &json!({})).await?);
             }
             Command::Certificates { terminal } => {
                 let certificates = client.get(&format!("/v1/terminals/{terminal}/certificates")).await?;

@@ -16,7 +16,7 @@ use crate::{
     audit::{Audit, SigningKey},
     auth::password::Passwords,
     authority::Authority,
-    card::{CardError, Cards},
+    card::Cards,
     data_dir::{DataDir, write_private},
     http::{self, channel::Channels},
     launcher::{self, Image, Launcher, LauncherError},
@@ -41,7 +41,7 @@ use authority::Embedded;
 const CPU_BUDGET_MS: u32 = 30_000;
 
 /// Cards whose ends are awaited together.
-const STOPPED_AT_A_TIME: u32 = 256;
+const STOPPED_AT_A_TIME: usize = 256;
 
 /// What the operations work on.
 pub struct App {
@@ -147,9 +147,7 @@ impl Host {
         if let Some(embedded) = self.embedded {
             embedded.stop().await;
         }
-        if let Err(error) = stop_cards(&self.cards).await {
-            tracing::error!(%error, "some cards are left to the launcher's end");
-        }
+        stop_cards(&self.cards).await;
     }
 }
 
@@ -161,14 +159,9 @@ async fn warm_up(cards: Cards) {
 }
 
 /// Ends every running microVM; each card's state is in the store already.
-async fn stop_cards(cards: &Cards) -> Result<(), CardError> {
-    let mut after = String::new();
-    loop {
-        let page = cards.list(after, STOPPED_AT_A_TIME).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = last.terminal.to_string();
-        let live = page.iter().filter(|card| card.pid.is_some());
-        join_all(live.map(|card| cards.stop(&card.terminal))).await;
+async fn stop_cards(cards: &Cards) {
+    for some in cards.live().chunks(STOPPED_AT_A_TIME) {
+        join_all(some.iter().map(|terminal| cards.stop(terminal))).await;
     }
 }
 

@@ -42,6 +42,23 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
     }
 }
 
+/// A JSON body without unknown members; no body stands for an empty object.
+pub struct OptionalJsonBody<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for OptionalJsonBody<T> {
+    type Rejection = Fault;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Fault> {
+        let (parts, body) = request.into_parts();
+        let RawBody(bytes) = RawBody::from_request(Request::new(body), app).await?;
+        if bytes.is_empty() {
+            return parse(b"{}").map(Self);
+        }
+        require_json(&parts.headers)?;
+        parse(&bytes).map(Self)
+    }
+}
+
 /// The body as `T`.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {

@@ -10,6 +10,7 @@ impl From<CardError> for Fault {
         match error {
             CardError::Absent => Self::new(Kind::CARD_ABSENT, "the terminal has no card"),
             CardError::ChannelInUse => Self::new(Kind::CHANNEL_IN_USE, error.to_string()),
+            CardError::InSession => Self::new(Kind::CARD_BUSY, error.to_string()),
             CardError::Refused(_) => Self::new(Kind::CARD_REFUSED, error.to_string()).because(error),
             CardError::Declined(failure) => declined(failure),
             CardError::TooLong => Self::new(Kind::INVALID_VALUE, error.to_string()),

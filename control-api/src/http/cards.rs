@@ -6,25 +6,32 @@ use axum::{
     Json,
     extract::{Path, Query, State},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     access::{Access, Administrator},
+    body::OptionalJsonBody,
     operation::operations,
     page::Page,
-    problem::{Fault, Problem},
+    problem::{Fault, Kind, Problem},
 };
-use crate::{App, auth::name::Name, card::CardStatus};
+use crate::{
+    App,
+    audit::{Action, Entry},
+    auth::name::Name,
+    card::{CardError, CardStatus},
+};
 
 /// The operations of this file.
 pub fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(operations(app, Access::Administrator, routes!(list))).routes(operations(
-        app,
-        Access::Administrator,
-        routes!(read),
-    ))
+    let operators = |routes| operations(app, Access::Administrator, routes);
+    OpenApiRouter::new()
+        .routes(operators(routes!(list)))
+        .routes(operators(routes!(read)))
+        .routes(operators(routes!(park)))
+        .routes(operators(routes!(wake)))
 }
 
 /// Some cards, in the order of their terminals' names.
@@ -95,11 +102,88 @@ async fn read(
     _: Administrator,
     Path(terminal): Path<String>,
 ) -> Result<Json<CardEntry>, Fault> {
+    let terminal = known(&app, &terminal).await?;
+    let status = app.cards.status(&terminal).await?;
+    Ok(Json(status.map_or_else(|| CardEntry::absent(&terminal), CardEntry::from)))
+}
+
+/// How to park.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Parking {
+    /// Parks the card also if it is in use or has session state on an open channel: exchanges under way are finished,
+    /// then the channel sees a reset.
+    #[serde(default)]
+    force: bool,
+}
+
+/// Parks a card: its microVM ends and it is only its sealed state, until its next use starts it.
+///
+/// A card without session state parks while channels are open, and they see nothing of it. A card that is parked
+/// stays so.
+#[utoipa::path(post, path = "/v1/cards/{terminal}/park", tag = "cards", params(("terminal" = String, Path)),
+    request_body(content = Option<Parking>), responses(
+    (status = 200, description = "the card", body = CardEntry),
+    (status = 403, description = "administrator-only", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "not-found: there is no such terminal, or it has no card", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "card-busy: it is in use or has session state on an open channel", body = Problem, content_type = "application/problem+json"),
+))]
+async fn park(
+    State(app): State<Arc<App>>,
+    Administrator(caller): Administrator,
+    Path(terminal): Path<String>,
+    OptionalJsonBody(Parking { force }): OptionalJsonBody<Parking>,
+) -> Result<Json<CardEntry>, Fault> {
+    let terminal = known(&app, &terminal).await?;
+    drop(existing(&app, &terminal).await?);
+    let parked = app.cards.park(&terminal, force).await.map_err(|error| match error {
+        CardError::Busy => Fault::new(Kind::CARD_BUSY, error.to_string()),
+        error => error.into(),
+    })?;
+    if parked {
+        record(&app, Entry::new(Action::CardParked).terminal(&terminal).user(&caller.user)).await?;
+    }
+    existing(&app, &terminal).await
+}
+
+/// Wakes a card: its microVM runs when this answers.
+#[utoipa::path(post, path = "/v1/cards/{terminal}/wake", tag = "cards", params(("terminal" = String, Path)), responses(
+    (status = 200, description = "the card", body = CardEntry),
+    (status = 403, description = "administrator-only", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "not-found: there is no such terminal, or it has no card", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "card-refused", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "card-unavailable", body = Problem, content_type = "application/problem+json"),
+))]
+async fn wake(
+    State(app): State<Arc<App>>,
+    Administrator(caller): Administrator,
+    Path(terminal): Path<String>,
+) -> Result<Json<CardEntry>, Fault> {
+    let terminal = known(&app, &terminal).await?;
+    drop(existing(&app, &terminal).await?);
+    if app.cards.wake(&terminal).await? {
+        record(&app, Entry::new(Action::CardWoken).terminal(&terminal).user(&caller.user)).await?;
+    }
+    existing(&app, &terminal).await
+}
+
+/// The terminal of this name.
+async fn known(app: &App, terminal: &str) -> Result<Name, Fault> {
     let unknown = || Fault::not_found("terminal");
     let terminal: Name = terminal.parse().map_err(|_| unknown())?;
     app.terminals.owner(&terminal).await?.ok_or_else(unknown)?;
-    let status = app.cards.status(&terminal).await?;
-    Ok(Json(status.map_or_else(|| CardEntry::absent(&terminal), CardEntry::from)))
+    Ok(terminal)
+}
+
+/// The terminal's card, which must be there.
+async fn existing(app: &App, terminal: &Name) -> Result<Json<CardEntry>, Fault> {
+    let status = app.cards.status(terminal).await?.ok_or_else(|| Fault::not_found("card"))?;
+    Ok(Json(status.into()))
+}
+
+async fn record(app: &App, entry: Entry) -> Result<(), Fault> {
+    let audit = app.audit.clone();
+    Ok(app.store.write(move |transaction| audit.append(transaction, &entry)).await?)
 }
 
 impl CardEntry {

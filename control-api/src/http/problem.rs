@@ -104,6 +104,8 @@ kinds! {
     KEY_REFERENCE_OCCUPIED = "key-reference-occupied", CONFLICT;
     /// The terminal has no card.
     CARD_ABSENT = "card-absent", CONFLICT;
+    /// Parking the card would be noticed: it is in use, or has session state on an open channel.
+    CARD_BUSY = "card-busy", CONFLICT;
     /// The card did not start or does not answer.
     CARD_UNAVAILABLE = "card-unavailable", SERVICE_UNAVAILABLE;
     /// The card refuses its stored state.

@@ -25,6 +25,11 @@ struct Kind {
 }
 
 impl Chain {
+    /// True if no chain has begun.
+    pub const fn is_idle(&self) -> bool {
+        self.kind.is_none()
+    }
+
     /// Adds the command's data. A command of another kind or channel abandons the chain and begins its own.
     ///
     /// # Errors

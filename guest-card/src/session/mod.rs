@@ -49,6 +49,16 @@ impl Session {
         Self { protocol, channels, chain: Chain::default(), pending: Pending::default() }
     }
 
+    /// True if a terminal could not tell this session from one after a reset.
+    pub fn is_initial(&self) -> bool {
+        let [basic, others @ ..] = &self.channels;
+        let protocol = self.protocol;
+        basic.as_ref().is_some_and(|selected| selected.is_initial(protocol))
+            && others.iter().all(Option::is_none)
+            && self.chain.is_idle()
+            && self.pending.is_idle()
+    }
+
     /// Executes one command APDU. Always answers.
     pub fn transmit(&mut self, command: &[u8], context: &mut Context<'_>) -> Vec<u8> {
         let answer = match CommandApdu::parse(command) {

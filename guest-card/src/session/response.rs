@@ -46,6 +46,11 @@ impl Pending {
         }
     }
 
+    /// True if nothing waits for GET RESPONSE.
+    pub fn is_idle(&self) -> bool {
+        self.remaining() == 0
+    }
+
     fn remaining(&self) -> usize {
         self.data.len() - self.sent
     }

@@ -80,6 +80,7 @@ fn message() -> impl Strategy<Value = HostMessage> {
         prop::option::of(prop::collection::vec(any::<u8>(), 0..80)).prop_map(HostMessage::Start),
         any::<u64>().prop_map(HostMessage::Committed),
         any::<u64>().prop_map(HostMessage::CommitFailed),
+        Just(()).prop_map(|()| HostMessage::SessionState),
         (any::<u32>(), command()).prop_map(|(number, command)| HostMessage::Command(number, command)),
     ]
 }

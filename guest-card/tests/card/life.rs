@@ -68,6 +68,7 @@ fn a_start_out_of_order_is_refused_for_good() {
         HostMessage::State(vec![]),
         HostMessage::Start(None),
         HostMessage::Command(1, Command::PendingSecrets),
+        HostMessage::SessionState,
         HostMessage::Launch(Launch { version: 0, ..launch(false) }),
     ];
     for message in unexpected {

@@ -9,3 +9,4 @@ mod harness;
 mod life;
 mod select;
 mod sequences;
+mod session_state;

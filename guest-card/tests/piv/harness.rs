@@ -11,7 +11,7 @@ use cardhost_wire::{
     apdu::{CommandApdu, ResponseApdu},
     control::{
         Answer, Command, Commit, Credential, Failure, GuestMessage, HostMessage, Launch, SealedRecord,
-        Started, VERSION,
+        SessionState, Started, VERSION,
     },
     key::KeyReference,
     port::{Port, Protocol},
@@ -155,6 +155,14 @@ impl Terminal {
         match self.tell(HostMessage::Command(7, command)) {
             Some(GuestMessage::Answer(7, answer)) => answer,
             _ => panic!("no answer"),
+        }
+    }
+
+    /// What the card says of its sessions.
+    pub fn session_state(&mut self) -> SessionState {
+        match self.tell(HostMessage::SessionState) {
+            Some(GuestMessage::SessionState(state)) => state,
+            other => panic!("{other:?}"),
         }
     }
 
