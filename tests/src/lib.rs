@@ -22,6 +22,7 @@ pub mod piv;
 pub mod process;
 pub mod random;
 pub mod saboteur;
+pub mod small_disk;
 pub mod terminal;
 pub mod user;
 

@@ -8,4 +8,5 @@ mod every_write;
 mod foreign_authority;
 mod life_cycle;
 mod random_kills;
+mod store_failure;
 mod users;
