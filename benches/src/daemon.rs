@@ -1,4 +1,4 @@
-//! A running `cardhost serve` with one terminal that has a card, as a terminal sees it.
+//! A running `cardhost serve` and terminals with cards, as operator and terminals see them.
 
 use std::{
     path::{Path, PathBuf},
@@ -24,46 +24,72 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
 };
 
-const TERMINAL: &str = "bench-terminal";
 const SUBPROTOCOL: &str = "apdu.cardhost.v1";
+/// The management key of every card, AES-256.
+pub const MANAGEMENT_KEY: [u8; 32] = [0x5A; 32];
 
 /// The daemon, ended when dropped.
 pub struct Daemon {
     url: Url,
+    ca: String,
+    user: String,
+    password: String,
+    operator: Rest,
+    _child: Child,
+    data: TempDir,
+}
+
+/// A terminal with its card, ready for its channel.
+pub struct Terminal {
+    name: String,
+    url: Url,
     tls: ClientConfig,
     token: String,
-    _child: Child,
-    _data: TempDir,
 }
 
 impl Daemon {
-    /// Starts it in a directory of its own, enrols a terminal and makes its first certificate.
+    /// Starts it in a directory of its own.
     pub async fn start() -> Result<Self> {
         let data = tempfile::tempdir()?;
         let child = serve(data.path()).await?;
         let admin: Value = serde_json::from_slice(&std::fs::read(data.path().join("admin.json"))?)?;
-        let url = Url::parse(text(&admin, "url")?)?;
-        let ca = text(&admin, "ca_pem")?;
-        let (user, password) = (text(&admin, "user")?, text(&admin, "password")?);
-
-        let anonymous = Rest::new(&url, tls(ca, None)?, None)?;
-        let session = anonymous.post("v1/sessions", &json!({"user": user, "password": password})).await?;
-        let operator = Rest::new(&url, tls(ca, None)?, Some(text(&session, "token")?))?;
-        let terminal = format!("v1/terminals/{TERMINAL}");
-        operator.put(&terminal, &json!({"owner": user})).await?;
-        let (key, csr) = device()?;
-        let device = operator.post(&format!("{terminal}/devices"), &json!({"csr": csr})).await?;
-
-        let tls = tls(ca, Some((text(&device, "pem")?, key)))?;
-        let anonymous = Rest::new(&url, tls.clone(), None)?;
-        let session = anonymous.post("v1/sessions", &json!({"user": user, "password": password})).await?;
-        let token = text(&session, "token")?.to_owned();
-        let owner = Rest::new(&url, tls.clone(), Some(&token))?;
-        let wish = json!({"key_reference": "9A", "algorithm": "P-256"});
-        owner.post(&format!("{terminal}/certificates"), &wish).await?;
-        Ok(Self { url, tls, token, _child: child, _data: data })
+        let member = |name| text(&admin, name).map(str::to_owned);
+        let (url, ca) = (Url::parse(&member("url")?)?, member("ca_pem")?);
+        let (user, password) = (member("user")?, member("password")?);
+        let anonymous = Rest::new(&url, tls(&ca, None)?)?;
+        let operator = anonymous.log_in(&user, &password).await?;
+        Ok(Self { url, ca, user, password, operator, _child: child, data })
     }
 
+    /// Enrols a terminal and makes its first certificate, in slot 9A, and one in 9E, whose key needs no PIN.
+    pub async fn terminal(&self, name: &str) -> Result<Terminal> {
+        let terminal = format!("v1/terminals/{name}");
+        self.operator.put(&terminal, &json!({"owner": self.user})).await?;
+        let (key, csr) = device(name)?;
+        let device = self.operator.post(&format!("{terminal}/devices"), &json!({"csr": csr})).await?;
+        let tls = tls(&self.ca, Some((text(&device, "pem")?, key)))?;
+        let owner = Rest::new(&self.url, tls.clone())?.log_in(&self.user, &self.password).await?;
+        let certificates = format!("{terminal}/certificates");
+        let key = hex::encode(MANAGEMENT_KEY);
+        let first = json!({"key_reference": "9A", "algorithm": "P-256", "management_key": key});
+        owner.post(&certificates, &first).await?;
+        owner.post(&certificates, &json!({"key_reference": "9E", "algorithm": "P-256"})).await?;
+        let token = owner.token.context("logged in")?;
+        Ok(Terminal { name: name.into(), url: self.url.clone(), tls, token })
+    }
+
+    /// The operator's requests.
+    pub fn operator(&self) -> &Rest {
+        &self.operator
+    }
+
+    /// Where it keeps its data.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+}
+
+impl Terminal {
     /// Opens the terminal's channel; the card is present.
     pub async fn channel(&self) -> Result<Channel> {
         let host = self.url.host_str().context("a host in the URL")?;
@@ -72,7 +98,7 @@ impl Daemon {
         tcp.set_nodelay(true)?;
         let tls = TlsConnector::from(Arc::new(self.tls.clone()));
         let stream = tls.connect(ServerName::try_from(host.to_owned())?, tcp).await?;
-        let path = format!("wss://{host}:{port}/v1/terminals/{TERMINAL}/channel?protocol=apdu-gate");
+        let path = format!("wss://{host}:{port}/v1/terminals/{}/channel?protocol=apdu-gate", self.name);
         let mut request = path.into_client_request()?;
         let bearer = HeaderValue::from_str(&format!("Bearer {}", self.token))?;
         request.headers_mut().insert("authorization", bearer);
@@ -89,12 +115,12 @@ pub struct Channel(WebSocketStream<TlsStream<TcpStream>>);
 
 impl Channel {
     /// One APDU there, one back.
-    pub async fn exchange(&mut self, command: &[u8]) -> Result<()> {
+    pub async fn exchange(&mut self, command: &[u8]) -> Result<Vec<u8>> {
         self.0.send(Message::binary(command.to_vec())).await?;
         loop {
             match self.0.next().await {
-                Some(Ok(Message::Binary(_))) => return Ok(()),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Binary(response))) => return Ok(response.to_vec()),
+                Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_))) => {}
                 other => bail!("unexpected {other:?}"),
             }
         }
@@ -141,19 +167,33 @@ async fn program() -> Result<PathBuf> {
 }
 
 /// Requests with one TLS identity and session.
-struct Rest {
+pub struct Rest {
     client: Client,
     url: Url,
     token: Option<String>,
 }
 
 impl Rest {
-    fn new(url: &Url, tls: ClientConfig, token: Option<&str>) -> Result<Self> {
+    fn new(url: &Url, tls: ClientConfig) -> Result<Self> {
         let client = Client::builder().tls_backend_preconfigured(tls).build()?;
-        Ok(Self { client, url: url.clone(), token: token.map(Into::into) })
+        Ok(Self { client, url: url.clone(), token: None })
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+    async fn log_in(mut self, user: &str, password: &str) -> Result<Self> {
+        let session = self.post("v1/sessions", &json!({"user": user, "password": password})).await?;
+        self.token = Some(text(&session, "token")?.into());
+        Ok(self)
+    }
+
+    /// GET of something that is not JSON.
+    pub async fn page(&self, path: &str) -> Result<String> {
+        let request = self.client.get(self.url.join(path)?);
+        let response = request.bearer_auth(self.token.as_deref().unwrap_or_default()).send().await?;
+        Ok(response.error_for_status()?.text().await?)
+    }
+
+    /// POST.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
         self.send(Method::POST, path, body).await
     }
 
@@ -164,7 +204,7 @@ impl Rest {
     async fn send(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
         let mut request = self.client.request(method, self.url.join(path)?).json(body);
         if let Some(token) = &self.token {
-            request = request.bearer_auth(token).header("idempotency-key", path);
+            request = request.bearer_auth(token);
         }
         let response = request.send().await?;
         let status = response.status();
@@ -175,10 +215,10 @@ impl Rest {
 }
 
 /// A device key (PKCS#8, PEM) and its certification request.
-fn device() -> Result<(String, String)> {
+fn device(name: &str) -> Result<(String, String)> {
     let key = rcgen::KeyPair::generate()?;
     let mut request = rcgen::CertificateParams::default();
-    request.distinguished_name.push(rcgen::DnType::CommonName, TERMINAL);
+    request.distinguished_name.push(rcgen::DnType::CommonName, name);
     Ok((key.serialize_pem(), request.serialize_request(&key)?.pem()?))
 }
 

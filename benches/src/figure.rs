@@ -103,6 +103,13 @@ impl Figure {
     }
 }
 
+impl Figure {
+    /// A ratio beside one.
+    pub fn ratio(figure: &'static str, ratio: f64) -> Self {
+        Self { figure, unit: "ratio", p50: ratio, p99: ratio, floor: 1.0, ratio }
+    }
+}
+
 /// What a subcommand found.
 #[derive(Default)]
 pub struct Report {

@@ -49,7 +49,7 @@ fn unix(effort: Effort, kvm: &Kvm) -> Result<(f64, Figure)> {
 
 async fn tls(effort: Effort, unix: f64) -> Result<Figure> {
     let daemon = Daemon::start().await?;
-    let mut channel = daemon.channel().await?;
+    let mut channel = daemon.terminal("bench-terminal").await?.channel().await?;
     let mut echo = tls::Echo::connect(crate::TLS_ECHO).await?;
     let (mut figures, mut floors) = (Samples::default(), Samples::default());
     for _ in 0..effort.turns {

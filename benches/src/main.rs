@@ -5,6 +5,7 @@
 //! | `start` | `start_to_first_apdu` |
 //! | `density` | `memory_per_card`, `live_cards`, `start_at_last`, `apdu_among_cards`, `apdu_among_machines` |
 //! | `latency` | `apdu_in_vmm`, `apdu_unix`, `apdu_tls` |
+//! | `commit` | `commit`, `commit_together`, `commits_per_sync` |
 //! | `crypto` | `p256_sign`, `rsa2048_sign` |
 //!
 //! A figure and its floor are measured in turns, so that what else the machine does hits both alike. `ratio` is the
@@ -14,6 +15,7 @@
 //! waking another core costs as much as everything else together, depending on where the scheduler puts whom.
 
 mod card;
+mod commit;
 mod crypto;
 mod daemon;
 mod density;
@@ -66,6 +68,8 @@ enum What {
     },
     /// Round trip of a 20-byte APDU: in the card's process, over its link, over TLS.
     Latency,
+    /// An APDU that is made durable before it is answered, beside one fdatasync of as many bytes.
+    Commit,
     /// Signatures by GENERAL AUTHENTICATE in the guest, beside the same code on the host and OpenSSL.
     Crypto,
     /// The server of the TLS floor; started by `latency`.
@@ -83,6 +87,7 @@ fn main() -> anyhow::Result<()> {
         What::Start => start::measure(effort)?,
         What::Density { cards } => density::measure(effort, cards)?,
         What::Latency => latency::measure(effort)?,
+        What::Commit => commit::measure(effort)?,
         What::Crypto => crypto::measure(effort)?,
         What::TlsEcho => return tokio::runtime::Runtime::new()?.block_on(floor::tls::serve()),
     };

@@ -1,5 +1,10 @@
 //! The store: commits of cards against a model, failures that undo one write alone, the frozen schema.
 
+#[path = "store/failures.rs"]
+mod failures;
+#[path = "store/power_cuts.rs"]
+mod power_cuts;
+
 use std::{collections::BTreeMap, path::Path};
 
 use cardhost::{
@@ -166,27 +171,6 @@ async fn a_power_cut_after_any_commit_loses_nothing_acknowledged() {
         }
         let reopened = Store::open(&cut.path().join("store.db")).unwrap();
         assert_eq!(state(&reopened).await, (epoch, model.clone()));
-    }
-}
-
-/// A torn log, cut at any length, still opens to the state of some whole commit.
-#[tokio::test]
-async fn a_torn_log_opens_to_a_whole_commit() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = store_with_card(directory.path()).await;
-    store.scrub().await.unwrap();
-    let mut states = vec![state(&store).await];
-    for epoch in 1..=6 {
-        apply(&store, commit(epoch, &[(epoch as u16, &[epoch as u8; 600])], &[], &[0x9A])).await;
-        states.push(state(&store).await);
-    }
-    let log = std::fs::read(directory.path().join("store.db-wal")).unwrap();
-    for length in (0..=log.len()).step_by(1031) {
-        let cut = tempfile::tempdir().unwrap();
-        std::fs::copy(directory.path().join("store.db"), cut.path().join("store.db")).unwrap();
-        std::fs::write(cut.path().join("store.db-wal"), &log[..length]).unwrap();
-        let reopened = Store::open(&cut.path().join("store.db")).unwrap();
-        assert!(states.contains(&state(&reopened).await), "cut at {length}");
     }
 }
 

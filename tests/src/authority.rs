@@ -55,7 +55,7 @@ impl Authority {
 
     /// Serial numbers of the certificates that were issued and not revoked.
     pub fn valid(&self) -> BTreeSet<String> {
-        self.serials("SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL")
+        self.serials(VALID)
     }
 
     /// Serial numbers of all certificates that were issued.
@@ -64,13 +64,23 @@ impl Authority {
     }
 
     fn serials(&self, query: &str) -> BTreeSet<String> {
-        let path = self.data().join("authority.sqlite");
-        let database =
-            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("its store");
-        let mut statement = database.prepare(query).expect("its schema");
-        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("serial numbers");
-        rows.map(|serial| canonical(&serial.expect("text"))).collect()
+        serials(self.data(), query)
     }
+}
+
+/// Serial numbers of the certificates that the authority of this data folder issued and did not revoke.
+pub fn valid(data: &Path) -> BTreeSet<String> {
+    serials(data, VALID)
+}
+
+const VALID: &str = "SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL";
+
+fn serials(data: &Path, query: &str) -> BTreeSet<String> {
+    let path = data.join("authority.sqlite");
+    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("its store");
+    let mut statement = database.prepare(query).expect("its schema");
+    let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("serial numbers");
+    rows.map(|serial| canonical(&serial.expect("text"))).collect()
 }
 
 /// Serial numbers of certificates as the daemon lists them.

@@ -83,14 +83,25 @@ impl Channel {
 
     /// Exchanges bytes that need not be an APDU.
     pub async fn transmit(&mut self, command: &[u8]) -> Vec<u8> {
+        self.attempt(command).await.expect("an open channel")
+    }
+
+    /// Exchanges bytes with a host that may end meanwhile: `None` if the channel is closed.
+    pub async fn attempt(&mut self, command: &[u8]) -> Option<Vec<u8>> {
         self.send(command).await;
         loop {
-            match self.message().await.expect("an open channel") {
-                Message::Binary(response) => return response.to_vec(),
+            match self.message().await? {
+                Message::Binary(response) => return Some(response.to_vec()),
                 Message::Text(text) => self.events.push_back(serde_json::from_str(&text).expect("an event")),
                 _ => {}
             }
         }
+    }
+
+    /// Waits until the host tells that the card was reset underneath the channel.
+    pub async fn until_reset(&mut self) {
+        while self.until("absent").await["reason"] != "the card was reset" {}
+        self.until("present").await;
     }
 
     /// Exchanges an APDU and expects this status word; the response's data.

@@ -119,6 +119,30 @@ impl Client {
     }
 }
 
+/// What came of a request whose daemon or card may end at any moment.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It succeeded; the answer's body.
+    Done(Value),
+    /// The daemon says that it did not succeed.
+    Refused(Refusal),
+    /// No whole answer came.
+    Lost,
+}
+
+/// Sends a request to a daemon that may end meanwhile.
+pub async fn attempt(request: RequestBuilder) -> Attempt {
+    let Ok(response) = request.send().await else { return Attempt::Lost };
+    let status = response.status();
+    let Ok(text) = response.text().await else { return Attempt::Lost };
+    let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    match (status.is_success(), body["title"].as_str()) {
+        (true, _) => Attempt::Done(body),
+        (false, Some(title)) => Attempt::Refused(refusal(status.as_u16(), title)),
+        (false, None) => panic!("{status} without a problem: {text}"),
+    }
+}
+
 async fn send(request: RequestBuilder) -> Result<Value, Refusal> {
     answer(request.send().await.expect("the daemon answers")).await
 }

@@ -39,6 +39,11 @@ impl Daemon {
         Self::start_in(directory, vec![program("cardhost").into()], options).await
     }
 
+    /// A daemon with its data in this directory.
+    pub async fn start_on(directory: TempDir) -> Self {
+        Self::start_in(directory, vec![program("cardhost").into()], Vec::new()).await
+    }
+
     /// A daemon that an ordinary user runs.
     pub async fn start_as(user: &OrdinaryUser) -> Self {
         let directory = tempfile::tempdir_in(user.folder("daemon")).expect("a temporary directory");

@@ -17,9 +17,12 @@ pub mod client;
 pub mod daemon;
 pub mod foreign;
 pub mod front;
+pub mod leftovers;
 pub mod piv;
 pub mod process;
+pub mod random;
 pub mod saboteur;
+pub mod small_disk;
 pub mod terminal;
 pub mod user;
 

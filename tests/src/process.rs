@@ -119,15 +119,27 @@ pub async fn ended(pid: u32) {
 
 /// The children of a process.
 pub fn children(parent: u32) -> Vec<u32> {
-    let processes = fs::read_dir("/proc").expect("/proc");
-    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    pids.filter(|&pid| parent_of(pid) == Some(parent)).collect()
+    processes().filter(|&pid| stat(pid, PARENT) == Some(parent)).collect()
 }
 
-fn parent_of(pid: u32) -> Option<u32> {
+/// The processes of a session, which a launcher makes for itself and its cards; they stay in it when it is gone.
+pub fn in_session(session: u32) -> Vec<u32> {
+    processes().filter(|&pid| stat(pid, SESSION) == Some(session)).collect()
+}
+
+/// Where the numbers stand in `/proc/PID/stat` behind the name, see proc(5).
+const PARENT: usize = 1;
+const SESSION: usize = 3;
+
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").expect("/proc");
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn stat(pid: u32, field: usize) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; behind it stand state and parent.
-    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    // The name in parentheses may hold anything.
+    stat.rsplit_once(") ")?.1.split(' ').nth(field)?.parse().ok()
 }
 
 fn patience() -> Timespec {

@@ -12,7 +12,7 @@ use axum::{
 use serde::Serialize;
 
 use super::request_id::RequestId;
-use crate::store::StoreError;
+use crate::store::{Condition, StoreError};
 
 /// Media type of problem details (RFC 9457, 3).
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -94,6 +94,10 @@ kinds! {
     INTERNAL = "internal-error", INTERNAL_SERVER_ERROR;
     /// The daemon is ending, or not ready.
     UNAVAILABLE = "unavailable", SERVICE_UNAVAILABLE;
+    /// The host's disk is full: nothing can be stored before it has room.
+    STORE_FULL = "store-full", INSUFFICIENT_STORAGE;
+    /// The host's store takes no write now.
+    STORE_UNAVAILABLE = "store-unavailable", SERVICE_UNAVAILABLE;
     /// The key needs the PIN.
     PIN_REQUIRED = "pin-required", FORBIDDEN;
     /// The PIN is wrong.
@@ -204,7 +208,16 @@ impl IntoResponse for Fault {
 
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
-        Self::internal(error)
+        match error.condition() {
+            Condition::Full => {
+                Self::new(Kind::STORE_FULL, "the host's disk is full").retry_after(60).because(error)
+            }
+            Condition::Unavailable => {
+                let detail = "the host's store takes nothing now: try again";
+                Self::new(Kind::STORE_UNAVAILABLE, detail).retry_after(1).because(error)
+            }
+            Condition::Broken => Self::internal(error),
+        }
     }
 }
 

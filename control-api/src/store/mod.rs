@@ -4,7 +4,11 @@
 //! whole group durable, and each caller gets its own answer after it. A write that fails leaves the others
 //! of its group untouched. Reads run beside it on a few connections of their own (WAL).
 //!
-//! `secure_delete` overwrites what is deleted in the database file; [`Store::scrub`] empties the log as well.
+//! A full disk and another process that holds the database refuse writes and end nothing: reads go on, and the next
+//! write is tried again ([`StoreError::condition`]).
+//!
+//! `secure_delete` overwrites what is deleted in the database file; [`Store::scrub`] empties the log as well. What a
+//! crash or a full disk kept from being scrubbed is scrubbed later, at the next start at the latest.
 
 pub mod cards;
 pub mod certificates;
@@ -24,7 +28,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, ErrorCode, Transaction};
 use rusqlite_migration::{M, Migrations};
 use tokio::{
     sync::{Semaphore, oneshot},
@@ -57,6 +61,39 @@ pub enum StoreError {
     /// The writer's thread could not be started.
     #[error("the store's thread does not start")]
     Thread(#[source] std::io::Error),
+}
+
+/// What stands in the way of a store that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Its file system is full.
+    Full,
+    /// Another process holds the database, or the disk fails; it may be better later.
+    Unavailable,
+    /// Something else: a bug, or a database that is damaged.
+    Broken,
+}
+
+impl StoreError {
+    /// What stands in the way. Nothing of the write is stored, whichever it is.
+    pub fn condition(&self) -> Condition {
+        let code = match self {
+            Self::Sql(error) => error.sqlite_error_code(),
+            Self::NotDurable(error) => error.sqlite_error_code(),
+            Self::Migration(_) | Self::Abandoned | Self::Thread(_) => None,
+        };
+        match code {
+            Some(ErrorCode::DiskFull) => Condition::Full,
+            Some(
+                ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::OperationAborted
+                | ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen,
+            ) => Condition::Unavailable,
+            _ => Condition::Broken,
+        }
+    }
 }
 
 /// A handle of the store.
@@ -108,7 +145,7 @@ impl Store {
     }
 
     /// Writes the log back into the database file and empties it, so that deleted content stands in neither. False if
-    /// a reader kept it from being emptied.
+    /// another connection kept it from being emptied: then it is emptied as soon as possible.
     pub async fn scrub(&self) -> Result<bool, StoreError> {
         self.0.writer.scrub().await
     }

@@ -8,4 +8,6 @@ mod every_write;
 mod foreign_authority;
 mod life_cycle;
 mod park;
+mod random_kills;
+mod store_failure;
 mod users;
