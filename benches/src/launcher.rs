@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use cardhost_wire::{
     frame::{FrameReader, framed},
-    launch::{self, Reply, Request, Start, UserIds},
+    launch::{self, Isolation, Reply, Request, Start, UserIds},
     link::{self, Header, Kind},
     port::Port,
 };
@@ -54,10 +54,11 @@ impl Launcher {
             host_key: launcher.0.host_key.path().join("host.key").to_string_lossy().into_owned(),
             measurement: cardhost_image::GUEST_SHA256,
             card_users: UserIds::DEFAULT,
+            isolation: Isolation::MicroVm,
         };
         launcher.send(&hello, guest.as_raw_fd())?;
         match launcher.receive()? {
-            Reply::Ready => Ok(launcher),
+            Reply::Ready { .. } => Ok(launcher),
             other => bail!("the launcher says {other:?}"),
         }
     }

@@ -13,7 +13,7 @@ use cardhost::{
 use cardhost_wire::{
     control::{Answer, Command, Failure},
     key::{Algorithm, KeyReference},
-    launch::UserIds,
+    launch::{Isolation, UserIds},
     port::Protocol,
 };
 use zeroize::Zeroizing;
@@ -32,7 +32,7 @@ async fn world() -> World {
     let store = Store::open(&directory.path().join("store.db")).unwrap();
     store.write(terminals).await.unwrap();
     let launcher = launcher(directory.path());
-    launcher.ready().await.expect("these tests need /dev/kvm");
+    launcher.ready().await.expect("cards can run here");
     World { cards: Cards::new(store.clone(), launcher), store, _directory: directory }
 }
 
@@ -43,10 +43,22 @@ fn launcher(directory: &Path) -> Launcher {
         image,
         host_key,
         card_users: UserIds::DEFAULT,
+        isolation: isolation(),
         cpu_budget_ms: 10_000,
         default_keys: false,
     })
     .unwrap()
+}
+
+/// Processes where there are no microVMs, or if CARDHOST_TESTS_BACKEND says so.
+fn isolation() -> Isolation {
+    let kvm = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    match std::env::var("CARDHOST_TESTS_BACKEND").as_deref() {
+        Ok("process") => Isolation::Process,
+        Ok(_) => Isolation::MicroVm,
+        Err(_) if kvm => Isolation::MicroVm,
+        Err(_) => Isolation::Process,
+    }
 }
 
 fn terminals(transaction: &rusqlite::Transaction<'_>) -> rusqlite::Result<()> {

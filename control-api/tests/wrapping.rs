@@ -18,7 +18,7 @@ use cardhost::{
     wrapping::WrappingKeys,
 };
 use cardhost_wire::{
-    launch::{Refusal, UserIds},
+    launch::{Isolation, Refusal, UserIds},
     wrapping::{Bucket, WrappingKey},
 };
 use tempfile::TempDir;
@@ -74,6 +74,7 @@ fn launcher(directory: &Path) -> Launcher {
         image: Image::embedded(),
         host_key: directory.join("host.key"),
         card_users: UserIds::DEFAULT,
+        isolation: Isolation::MicroVm,
         cpu_budget_ms: 10_000,
         default_keys: false,
     };

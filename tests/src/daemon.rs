@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::{
+    PROCESS_ISOLATION, cards_are_processes,
     client::{Client, Device},
     process::{Server, program},
     terminal::Terminal,
@@ -36,6 +37,8 @@ impl Daemon {
     /// A daemon with further options of `cardhost serve`.
     pub async fn start_with(options: Vec<OsString>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        let isolation = cards_are_processes().then(|| PROCESS_ISOLATION.into());
+        let options = isolation.into_iter().chain(options).collect();
         Self::start_in(directory, vec![program("cardhost").into()], options).await
     }
 
@@ -44,11 +47,18 @@ impl Daemon {
         Self::start_in(directory, vec![program("cardhost").into()], Vec::new()).await
     }
 
-    /// A daemon that an ordinary user runs.
-    pub async fn start_as(user: &OrdinaryUser) -> Self {
+    /// A daemon with cards as processes, even where they could be microVMs.
+    pub async fn start_with_processes() -> Self {
+        let options = vec![PROCESS_ISOLATION.into()];
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self::start_in(directory, vec![program("cardhost").into()], options).await
+    }
+
+    /// A daemon that an ordinary user runs, with further options of `cardhost serve`.
+    pub async fn start_as(user: &OrdinaryUser, options: Vec<OsString>) -> Self {
         let directory = tempfile::tempdir_in(user.folder("daemon")).expect("a temporary directory");
         user.give(directory.path());
-        Self::start_in(directory, user.command_line("cardhost"), Vec::new()).await
+        Self::start_in(directory, user.command_line("cardhost"), options).await
     }
 
     async fn start_in(directory: TempDir, program: Vec<OsString>, options: Vec<OsString>) -> Self {

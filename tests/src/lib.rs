@@ -31,8 +31,23 @@ use std::{fs::OpenOptions, future::Future, io::Write as _, time::Duration};
 /// Longest wait for anything: it bounds a failing test on a busy machine and decides nothing else.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
-/// True if cards can run here; otherwise says loudly, past the capture of test output, that this test does not run.
-pub fn cards_can_run(test: &str) -> bool {
+/// The option of `cardhost serve` with which cards run as processes.
+pub const PROCESS_ISOLATION: &str = "--insecure-process-isolation";
+
+/// True if tests run cards as processes: without `/dev/kvm`, or if CARDHOST_TESTS_BACKEND is `process`.
+pub fn cards_are_processes() -> bool {
+    match std::env::var("CARDHOST_TESTS_BACKEND").as_deref() {
+        Ok(backend) => backend == "process",
+        Err(_) => OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err(),
+    }
+}
+
+/// True if cards can be microVMs here; otherwise says loudly, past the capture of test output, that this test does not run.
+pub fn microvms_can_run(test: &str) -> bool {
+    if cards_are_processes() {
+        let _ = writeln!(std::io::stderr(), "\n### DID NOT RUN: {test}: it needs microVMs ###");
+        return false;
+    }
     match OpenOptions::new().read(true).write(true).open("/dev/kvm") {
         Ok(_) => true,
         Err(error) => {
@@ -42,11 +57,11 @@ pub fn cards_can_run(test: &str) -> bool {
     }
 }
 
-/// Leaves the test if cards cannot run here.
+/// Leaves the test if cards cannot be microVMs here. Most tests need only a card, which may be a process.
 #[macro_export]
 macro_rules! needs_kvm {
     () => {
-        if !$crate::cards_can_run(module_path!()) {
+        if !$crate::microvms_can_run(module_path!()) {
             return;
         }
     };

@@ -13,7 +13,7 @@ use nix::{
 };
 use sha2::{Digest, Sha256};
 
-pub use page_tables::{ROOT, TABLE_SPAN as LARGE_PAGE};
+pub use page_tables::{Pages, ROOT, TABLE_SPAN as LARGE_PAGE};
 pub use symbols::Symbols;
 
 /// The image cannot be run.
@@ -46,6 +46,8 @@ pub enum ImageError {
 pub struct Image {
     /// Guest memory as it is before the first instruction; sealed against changes.
     pub memory: File,
+    /// What the guest may do to which of its pages.
+    pub map: Vec<Pages>,
     /// Spans of 2 MiB that the guest has by large pages; none is writable.
     pub large_pages: Vec<u64>,
     /// Address of the first instruction.
@@ -71,9 +73,11 @@ impl Image {
         for segment in &segments {
             memory.write_all_at(elf.segment_data(segment)?, segment.p_vaddr)?;
         }
-        let large_pages = page_tables::write(&memory, &segments)?;
+        let map = page_tables::map(&segments);
+        let large_pages = page_tables::write(&memory, &map)?;
         seal(&memory)?;
-        Ok(Self { memory, large_pages, entry: elf.ehdr.e_entry, symbols: Symbols::read(&elf), measurement })
+        let symbols = Symbols::read(&elf);
+        Ok(Self { memory, map, large_pages, entry: elf.ehdr.e_entry, symbols, measurement })
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Version of this protocol.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 /// Longest message.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
@@ -32,6 +32,8 @@ pub enum Request {
         measurement: [u8; 32],
         /// Whom the cards' processes become, where the launcher may make them somebody else.
         card_users: UserIds,
+        /// How cards are to be kept apart.
+        isolation: Isolation,
     },
     /// Start a card, with one end of its link ([`crate::link`]) as SCM_RIGHTS.
     Start(Start),
@@ -44,6 +46,26 @@ pub enum Request {
     Keys(KeyRequest),
 }
 message!(Request);
+
+/// What keeps cards apart from their host and from each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Isolation {
+    /// A virtual machine for each, by KVM.
+    #[default]
+    MicroVm,
+    /// A process for each that can make no system call, where there is no `/dev/kvm`.
+    Process,
+}
+
+impl Isolation {
+    /// As operators see it in every listing.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MicroVm => "microvm",
+            Self::Process => "process",
+        }
+    }
+}
 
 /// User ids, each with a group of the same number, that are nobody else's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +110,10 @@ pub struct Start {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// The launcher accepts starts.
-    Ready,
+    Ready {
+        /// How it keeps cards apart: as it was asked to.
+        isolation: Isolation,
+    },
     /// The launcher cannot work at all; it ends.
     Unusable(String),
     /// The card's process runs.

@@ -9,7 +9,7 @@ use std::{
 use cardhost_wire::{
     control::{Answer, CardId, Command, Started},
     frame::FrameReader,
-    launch,
+    launch::{self, Isolation},
     port::Protocol,
 };
 use jiff::Timestamp;
@@ -82,6 +82,11 @@ impl Cards {
     /// Makes sure that the launcher runs and accepts starts.
     pub async fn ready(&self) -> Result<(), LauncherError> {
         self.0.launcher.ready().await
+    }
+
+    /// What keeps the cards apart from the host and from each other.
+    pub fn isolation(&self) -> Isolation {
+        self.0.launcher.isolation()
     }
 
     /// Makes sure that the terminal's card runs; false if it did already.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cardhost_wire::{control::Refusal, link::Statistics};
+use cardhost_wire::{control::Refusal, launch::Isolation, link::Statistics};
 use futures_util::future::join_all;
 use tokio::{sync::oneshot, time};
 
@@ -30,6 +30,8 @@ pub struct CardStatus {
     pub credentials: u32,
     /// SHA-256 of its guest image.
     pub image: [u8; 32],
+    /// What keeps it apart when it runs.
+    pub isolation: Isolation,
 }
 
 impl Cards {
@@ -77,7 +79,8 @@ impl Cards {
             Standing::AtRest | Standing::Live(_) => (None, None),
         });
         let (terminal, image) = (card.terminal, card.measurement);
-        CardStatus { terminal, pid, memory_kib: None, refused, credentials, image }
+        let isolation = self.isolation();
+        CardStatus { terminal, pid, memory_kib: None, refused, credentials, image, isolation }
     }
 
     async fn memory_kib(&self, terminal: &Name) -> Option<u64> {

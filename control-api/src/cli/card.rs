@@ -53,7 +53,11 @@ impl RemoteCommand for Card {
         match self.command {
             Command::List { after } => {
                 let cards = client.get(&format!("/v1/cards?after={after}")).await?;
-                output.list(&cards, "cards", &["terminal", "state", "pid", "memory_kib", "credentials"]);
+                output.list(
+                    &cards,
+                    "cards",
+                    &["terminal", "state", "isolation", "pid", "memory_kib", "credentials"],
+                );
             }
             Command::Show { terminal } => {
                 output.object(&client.get(&format!("/v1/cards/{terminal}")).await?);

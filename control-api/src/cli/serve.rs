@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cardhost_wire::launch::UserIds;
+use cardhost_wire::launch::{Isolation, UserIds};
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,6 +42,10 @@ pub struct Serve {
     /// run as the daemon's user, and the log says so.
     #[arg(long, value_name = "FIRST-LAST", default_value = "2000000000-2000065535", value_parser = user_ids)]
     card_users: UserIds,
+    /// Run cards as processes instead of microVMs, for machines without /dev/kvm. Only the host's kernel then keeps a card
+    /// that is taken over in; every listing and the log say `process`.
+    #[arg(long)]
+    insecure_process_isolation: bool,
     /// Development only: new cards get the well-known PIN 123456, PUK 12345678 and keys. Loopback only.
     #[arg(long)]
     default_keys: bool,
@@ -106,10 +110,16 @@ impl Serve {
             tls,
             authority: self.authority.choice(),
             card_users: self.card_users,
+            isolation: isolation(self.insecure_process_isolation),
             default_keys: self.default_keys,
             limits: Limits::default(),
         }
     }
+}
+
+/// MicroVMs, unless less is asked for by name.
+pub(super) const fn isolation(insecure_process_isolation: bool) -> Isolation {
+    if insecure_process_isolation { Isolation::Process } else { Isolation::MicroVm }
 }
 
 /// A range of user ids that leaves out root.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use cardhost_wire::launch::UserIds;
+use cardhost_wire::launch::{Isolation, UserIds};
 
 use super::OtherAuthority;
 use crate::server::Limits;
@@ -20,6 +20,8 @@ pub struct Config {
     pub authority: Option<OtherAuthority>,
     /// Whom cards' processes become, if the daemon may make them somebody else.
     pub card_users: UserIds,
+    /// What keeps cards apart: microVMs, unless the operator accepts less.
+    pub isolation: Isolation,
     /// Development only: new cards have the well-known PIN and keys. Refused with a public listener.
     pub default_keys: bool,
     /// Bounds of the server.

@@ -178,6 +178,7 @@ fn launcher(config: &Config, directory: &DataDir) -> Result<Launcher, LauncherEr
         image: Image { guest: GUEST, guest_sha256: GUEST_SHA256, vmm: VMM },
         host_key: directory.host_key(),
         card_users: config.card_users,
+        isolation: config.isolation,
         cpu_budget_ms: CPU_BUDGET_MS,
         default_keys: config.default_keys,
     })

@@ -6,6 +6,7 @@ use axum::{
     Json,
     extract::{Path, Query, State},
 };
+use cardhost_wire::launch::Isolation;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -48,9 +49,11 @@ struct CardPage {
 struct CardEntry {
     terminal: String,
     state: CardStateName,
-    /// The microVM's process, if it is live.
+    /// Its process, if it is live.
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
+    /// What keeps it apart from the host and from other cards when it runs.
+    isolation: IsolationName,
     /// Resident memory of the guest, KiB, if it is live; only when one card is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_kib: Option<u64>,
@@ -61,13 +64,32 @@ struct CardEntry {
     image: Option<String>,
 }
 
+/// What keeps cards apart.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum IsolationName {
+    /// A virtual machine.
+    Microvm,
+    /// Only a process: the host runs without virtual machines.
+    Process,
+}
+
+impl From<Isolation> for IsolationName {
+    fn from(isolation: Isolation) -> Self {
+        match isolation {
+            Isolation::MicroVm => Self::Microvm,
+            Isolation::Process => Self::Process,
+        }
+    }
+}
+
 /// Where a card stands.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 enum CardStateName {
     /// The terminal has none.
     Absent,
-    /// Its microVM runs.
+    /// It runs.
     Live,
     /// It is only its sealed state; its next use starts it.
     Parked,
@@ -104,7 +126,7 @@ async fn read(
 ) -> Result<Json<CardEntry>, Fault> {
     let terminal = known(&app, &terminal).await?;
     let status = app.cards.status(&terminal).await?;
-    Ok(Json(status.map_or_else(|| CardEntry::absent(&terminal), CardEntry::from)))
+    Ok(Json(status.map_or_else(|| CardEntry::absent(&terminal, app.cards.isolation()), CardEntry::from)))
 }
 
 /// How to park.
@@ -187,11 +209,12 @@ async fn record(app: &App, entry: Entry) -> Result<(), Fault> {
 }
 
 impl CardEntry {
-    fn absent(terminal: &Name) -> Self {
+    fn absent(terminal: &Name, isolation: Isolation) -> Self {
         Self {
             terminal: terminal.to_string(),
             state: CardStateName::Absent,
             pid: None,
+            isolation: isolation.into(),
             memory_kib: None,
             credentials: 0,
             image: None,
@@ -210,6 +233,7 @@ impl From<CardStatus> for CardEntry {
             terminal: status.terminal.into(),
             state,
             pid: status.pid,
+            isolation: status.isolation.into(),
             memory_kib: status.memory_kib,
             credentials: status.credentials,
             image: Some(hex::encode(status.image)),

@@ -15,7 +15,7 @@ use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use cardhost_wire::{
     control::CardId,
-    launch::{self, UserIds},
+    launch::{self, Isolation, UserIds},
     wrapping::{KeyFault, KeyReply, KeyRequest},
 };
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, mpsc, oneshot};
@@ -54,6 +54,8 @@ pub struct Config {
     pub host_key: PathBuf,
     /// Whom cards' processes become, where the launcher may make them somebody else.
     pub card_users: UserIds,
+    /// What keeps cards apart.
+    pub isolation: Isolation,
     /// CPU time a guest may use for one exchange, milliseconds.
     pub cpu_budget_ms: u32,
     /// Development only: new cards are born with the well-known PIN, PUK and keys.
@@ -154,6 +156,7 @@ enum Order {
 pub struct Launcher {
     orders: mpsc::Sender<Order>,
     image: Image,
+    isolation: Isolation,
     /// Shared by those who have a key wrapped and have yet to store it.
     unstored: Arc<RwLock<()>>,
 }
@@ -161,16 +164,21 @@ pub struct Launcher {
 impl Launcher {
     /// Makes the client; the program itself is started at first use. Must be called in a tokio runtime.
     pub fn new(config: Config) -> Result<Self, LauncherError> {
-        let image = config.image;
+        let (image, isolation) = (config.image, config.isolation);
         let program = process::Program::new(config).map_err(|error| LauncherError::Spawn(Arc::new(error)))?;
         let (orders, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(supervisor::supervise(program, orders.downgrade(), waiting));
-        Ok(Self { orders, image, unstored: Arc::default() })
+        Ok(Self { orders, image, isolation, unstored: Arc::default() })
     }
 
     /// SHA-256 of the guest image that cards run.
     pub fn measurement(&self) -> [u8; 32] {
         self.image.guest_sha256
+    }
+
+    /// What keeps the cards apart from the host and from each other.
+    pub const fn isolation(&self) -> Isolation {
+        self.isolation
     }
 
     /// Makes sure that the launcher runs and accepts starts.

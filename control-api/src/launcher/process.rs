@@ -51,10 +51,11 @@ impl Program {
             host_key: self.config.host_key.to_string_lossy().into_owned(),
             measurement: self.config.image.guest_sha256,
             card_users: self.config.card_users,
+            isolation: self.config.isolation,
         };
         process.send(&hello, Some(self.guest.as_fd())).await?;
         match time::timeout(READY_TIMEOUT, process.receive()).await {
-            Ok(Ok(Reply::Ready)) => Ok(process),
+            Ok(Ok(Reply::Ready { isolation })) if isolation == self.config.isolation => Ok(process),
             Ok(Ok(Reply::Unusable(why))) => Err(LauncherError::Unusable(bounded(why))),
             Ok(Ok(_)) => Err(LauncherError::Protocol),
             Ok(Err(error)) => Err(error),

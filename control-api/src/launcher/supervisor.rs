@@ -7,7 +7,7 @@ use std::{
 };
 
 use cardhost_wire::{
-    launch::{Reply, Request, Start},
+    launch::{Isolation, Reply, Request, Start},
     wrapping::{KeyReply, KeyRequest},
 };
 use tokio::{
@@ -90,7 +90,7 @@ impl Supervisor {
         }
         if !matches!(self.state, State::Serving(_)) {
             self.state = match self.program.start().await {
-                Ok(process) => State::serving(process),
+                Ok(process) => State::serving(process, self.program.config.isolation),
                 Err(error) => State::failed(error),
             };
         }
@@ -154,7 +154,7 @@ impl Supervisor {
             Ok(Reply::Exited { instance, code, signal }) => serving.exited(instance, code, signal),
             Ok(Reply::Keys(reply)) => serving.answer_about_keys(reply),
             Ok(Reply::Unusable(why)) => Err(LauncherError::Unusable(why)),
-            Ok(Reply::Ready) => Err(LauncherError::Protocol),
+            Ok(Reply::Ready { .. }) => Err(LauncherError::Protocol),
             Err(error) => Err(error),
         };
         self.check(understood);
@@ -170,8 +170,11 @@ impl Supervisor {
 }
 
 impl State {
-    fn serving(process: Process) -> Self {
-        tracing::info!(pid = process.pid(), "the launcher accepts starts");
+    fn serving(process: Process, isolation: Isolation) -> Self {
+        tracing::info!(pid = process.pid(), isolation = isolation.name(), "the launcher accepts starts");
+        if isolation == Isolation::Process {
+            tracing::warn!("cards are processes, not microVMs: only the host's kernel keeps them in");
+        }
         let (starting, running, keys) = Default::default();
         Self::Serving(Box::new(Serving { process, starting, running, keys }))
     }

@@ -7,7 +7,7 @@ use cardhost::{
     host::{AdministratorFile, Config, Host},
     server::Limits,
 };
-use cardhost_wire::launch::UserIds;
+use cardhost_wire::launch::{Isolation, UserIds};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
@@ -37,8 +37,20 @@ pub fn config(data: &Path) -> Config {
         tls: None,
         authority: None,
         card_users: UserIds::DEFAULT,
+        isolation: isolation(),
         default_keys: false,
         limits: Limits::default(),
+    }
+}
+
+/// Processes where there are no microVMs, or if CARDHOST_TESTS_BACKEND says so.
+fn isolation() -> Isolation {
+    let kvm = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    match std::env::var("CARDHOST_TESTS_BACKEND").as_deref() {
+        Ok("process") => Isolation::Process,
+        Ok(_) => Isolation::MicroVm,
+        Err(_) if kvm => Isolation::MicroVm,
+        Err(_) => Isolation::Process,
     }
 }
 

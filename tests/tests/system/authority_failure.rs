@@ -7,7 +7,7 @@ use cardhost_tests::{
     client::{Refusal, refusal},
     daemon::Daemon,
     front::{Fault, Front},
-    needs_kvm, soon,
+    soon,
     terminal::{PIN, Terminal},
 };
 use serde_json::Value;
@@ -51,7 +51,6 @@ impl Scene {
 
 #[tokio::test]
 async fn an_enrolment_that_fails_leaves_no_card_and_no_valid_certificate() {
-    needs_kvm!();
     let scene = Scene::set().await;
     for (fault, expected) in [
         (Fault::Refuse, refusal(409, "authority-refused")),
@@ -71,7 +70,6 @@ async fn an_enrolment_that_fails_leaves_no_card_and_no_valid_certificate() {
 
 #[tokio::test]
 async fn a_revocation_that_fails_keeps_the_certificate_until_it_is_known_to_be_revoked() {
-    needs_kvm!();
     for fault in [Fault::Refuse, Fault::LoseRequest, Fault::LoseAnswer] {
         let scene = Scene::set().await;
         let certificate = scene.terminal.first("9A").await.unwrap();
@@ -91,7 +89,6 @@ async fn a_revocation_that_fails_keeps_the_certificate_until_it_is_known_to_be_r
 
 #[tokio::test]
 async fn a_daemon_killed_while_an_answer_is_lost_agrees_with_the_authority_after_its_start() {
-    needs_kvm!();
     let mut scene = Scene::set().await;
     scene.front.break_at(ENROLMENT, Fault::LoseAnswer);
     assert!(scene.terminal.first("9A").await.is_err());
@@ -114,7 +111,6 @@ async fn a_daemon_killed_while_an_answer_is_lost_agrees_with_the_authority_after
 
 #[tokio::test]
 async fn an_authority_that_was_away_is_used_again() {
-    needs_kvm!();
     let mut scene = Scene::set().await;
     let certificate = scene.terminal.first("9A").await.unwrap();
     scene.authority.server.kill().await;

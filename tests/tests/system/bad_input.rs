@@ -6,7 +6,7 @@ use cardhost_tests::{
     channel::Channel,
     client::{Client, refusal, tls},
     daemon::{Daemon, PASSWORD},
-    needs_kvm, piv, soon,
+    piv, soon,
     terminal::PIN,
 };
 use serde_json::json;
@@ -85,7 +85,6 @@ async fn a_body_beyond_the_bound_is_refused_before_its_end() {
 
 #[tokio::test]
 async fn a_thousand_idle_connections_hinder_nobody() {
-    needs_kvm!();
     let daemon = Daemon::start().await;
     let mut card = used_card(&daemon).await;
     let address = daemon.address();
@@ -114,7 +113,6 @@ async fn used_card(daemon: &Daemon) -> Channel {
 
 #[tokio::test]
 async fn a_login_flood_is_held_off_while_others_are_served() {
-    needs_kvm!();
     let daemon = Daemon::start().await;
     let mut card = used_card(&daemon).await;
     let client = daemon.administrator().await;
@@ -136,7 +134,6 @@ async fn a_login_flood_is_held_off_while_others_are_served() {
 
 #[tokio::test]
 async fn malformed_commands_are_answered_and_no_other_card_notices() {
-    needs_kvm!();
     let daemon = Daemon::start().await;
     let (till, other) = (daemon.terminal("till-1", "alice").await, daemon.terminal("till-2", "bob").await);
     till.first("9A").await.unwrap();

@@ -3,7 +3,7 @@
 use cardhost_tests::{
     client::refusal,
     daemon::Daemon,
-    needs_kvm, piv,
+    piv,
     process::ended,
     terminal::{PIN, PUK},
 };
@@ -13,7 +13,6 @@ const DIGEST: [u8; 32] = [0x42; 32];
 
 #[tokio::test]
 async fn the_reader_fills_with_the_first_certificate_and_empties_with_the_last_deletion() {
-    needs_kvm!();
     let daemon = Daemon::start().await;
     let terminal = daemon.terminal("till-1", "alice").await;
     let mut channel = terminal.open().await.unwrap();
@@ -29,7 +28,6 @@ async fn the_reader_fills_with_the_first_certificate_and_empties_with_the_last_d
 
 #[tokio::test]
 async fn a_reset_and_a_new_channel_clear_the_pin_and_rest_does_not_share_it() {
-    needs_kvm!();
     let daemon = Daemon::start().await;
     let terminal = daemon.terminal("till-1", "alice").await;
     let certificate = terminal.first("9A").await.unwrap();
@@ -54,7 +52,6 @@ async fn a_reset_and_a_new_channel_clear_the_pin_and_rest_does_not_share_it() {
 
 #[tokio::test]
 async fn the_last_credential_erased_by_apdu_takes_the_card_and_its_certificate_is_revoked() {
-    needs_kvm!();
     let daemon = Daemon::start().await;
     let terminal = daemon.terminal("till-1", "alice").await;
     terminal.first("9A").await.unwrap();

@@ -3,7 +3,7 @@
 use cardhost_tests::{
     channel::Channel,
     daemon::Daemon,
-    needs_kvm, piv,
+    piv,
     process::{children, ended, kill},
     terminal::{PIN, Terminal},
 };
@@ -47,7 +47,6 @@ impl Scene {
 
 #[tokio::test]
 async fn a_killed_card_comes_back_with_all_it_acknowledged() {
-    needs_kvm!();
     let (scene, mut channel) = Scene::set().await;
     kill(scene.daemon.card_pid("till-1").await);
     channel.until("absent").await;
@@ -57,7 +56,6 @@ async fn a_killed_card_comes_back_with_all_it_acknowledged() {
 
 #[tokio::test]
 async fn a_killed_launcher_is_replaced_and_its_cards_come_back() {
-    needs_kvm!();
     let (scene, mut channel) = Scene::set().await;
     let card = scene.daemon.card_pid("till-1").await;
     let launchers = children(scene.daemon.server.pid());
@@ -71,7 +69,6 @@ async fn a_killed_launcher_is_replaced_and_its_cards_come_back() {
 
 #[tokio::test]
 async fn a_killed_daemon_leaves_no_process_and_loses_nothing() {
-    needs_kvm!();
     let (mut scene, mut channel) = Scene::set().await;
     let card = scene.daemon.card_pid("till-1").await;
     let launchers = children(scene.daemon.server.pid());

@@ -6,7 +6,7 @@ use cardhost_tests::{
     client::refusal,
     daemon::Daemon,
     foreign::ForeignAuthority,
-    needs_kvm, soon,
+    soon,
     terminal::{PIN, Terminal, id},
 };
 use serde_json::Value;
@@ -20,7 +20,6 @@ async fn scene(options: &[&str]) -> (ForeignAuthority, Daemon, Terminal) {
 
 #[tokio::test]
 async fn a_card_lives_with_a_foreign_authority() {
-    needs_kvm!();
     let (authority, daemon, terminal) = scene(&[]).await;
     let certificate = terminal.first("9A").await.unwrap();
     assert_eq!(terminal.authenticate(&certificate, Some(PIN)).await.unwrap()["result"], "success");
@@ -44,7 +43,6 @@ async fn a_card_lives_with_a_foreign_authority() {
 
 #[tokio::test]
 async fn an_authority_that_takes_its_time_is_waited_for() {
-    needs_kvm!();
     let (authority, _daemon, terminal) = scene(&["--tls12", "--delay"]).await;
     let certificate = terminal.first("9A").await.unwrap();
     assert_eq!(authority.issued(), 1);
@@ -53,7 +51,6 @@ async fn an_authority_that_takes_its_time_is_waited_for() {
 
 #[tokio::test]
 async fn what_a_foreign_authority_may_have_issued_is_listed_for_the_operator() {
-    needs_kvm!();
     let (authority, daemon, terminal) = scene(&[]).await;
     authority.lose_answers(true);
     assert_eq!(terminal.first("9A").await, Err(refusal(503, "authority-unreachable")));

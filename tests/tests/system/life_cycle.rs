@@ -5,7 +5,6 @@ use std::path::Path;
 use cardhost_tests::{
     client::refusal,
     daemon::{Daemon, PASSWORD},
-    needs_kvm,
     process::{children, command, ended},
     terminal::{PIN, id, wish},
 };
@@ -29,7 +28,6 @@ async fn only_authorised_users_log_in_and_reach_only_their_terminals() {
 
 #[tokio::test]
 async fn the_first_certificate_makes_the_card_and_the_last_deletion_destroys_it() {
-    needs_kvm!();
     let daemon = Daemon::start().await;
     let terminal = daemon.terminal("till-1", "alice").await;
     assert_eq!(daemon.card("till-1").await["state"], "absent");
@@ -58,7 +56,6 @@ async fn the_first_certificate_makes_the_card_and_the_last_deletion_destroys_it(
 
 #[tokio::test]
 async fn a_card_authenticates_with_the_pin_where_its_key_needs_it() {
-    needs_kvm!();
     let daemon = Daemon::start().await;
     let terminal = daemon.terminal("till-1", "alice").await;
     let (with_pin, without) = (terminal.first("9A").await.unwrap(), terminal.create("9E").await.unwrap());
@@ -76,7 +73,6 @@ async fn a_card_authenticates_with_the_pin_where_its_key_needs_it() {
 
 #[tokio::test]
 async fn a_renewed_certificate_keeps_its_id_and_key() {
-    needs_kvm!();
     let daemon = Daemon::start().await;
     let terminal = daemon.terminal("till-1", "alice").await;
     let first = terminal.first("9A").await.unwrap();
@@ -92,7 +88,6 @@ async fn a_renewed_certificate_keeps_its_id_and_key() {
 
 #[tokio::test]
 async fn concurrent_first_requests_make_one_card() {
-    needs_kvm!();
     let daemon = Daemon::start().await;
     let terminal = daemon.terminal("till-1", "alice").await;
     let (one, other) = tokio::join!(terminal.create("9A"), terminal.create("9E"));
@@ -111,7 +106,6 @@ async fn concurrent_first_requests_make_one_card() {
 
 #[tokio::test]
 async fn an_idempotency_key_replays_the_answer() {
-    needs_kvm!();
     let daemon = Daemon::start().await;
     let terminal = daemon.terminal("till-1", "alice").await;
     let path = terminal.path("certificates");
@@ -125,7 +119,6 @@ async fn an_idempotency_key_replays_the_answer() {
 
 #[tokio::test]
 async fn secrets_that_nobody_chose_are_told_until_acknowledged() {
-    needs_kvm!();
     let daemon = Daemon::start().await;
     let terminal = daemon.terminal("till-1", "alice").await;
     let request = json!({ "key_reference": "9A", "algorithm": "P-256" });
@@ -141,7 +134,6 @@ async fn secrets_that_nobody_chose_are_told_until_acknowledged() {
 
 #[tokio::test]
 async fn the_receipt_and_the_audit_log_verify_offline_and_not_after_tampering() {
-    needs_kvm!();
     let mut daemon = Daemon::start().await;
     let terminal = daemon.terminal("till-1", "alice").await;
     let certificate = terminal.first("9A").await.unwrap();

@@ -1,4 +1,4 @@
-//! The system from end to end: daemon, launcher, cards in microVMs, authority; through the public surface only.
+//! The system from end to end: daemon, launcher, cards, authority; through the public surface only.
 
 mod authority_failure;
 mod bad_input;
@@ -8,6 +8,7 @@ mod every_write;
 mod foreign_authority;
 mod life_cycle;
 mod park;
+mod process_isolation;
 mod random_kills;
 mod store_failure;
 mod users;

@@ -1,6 +1,7 @@
 //! The daemon as an ordinary user: in the group that owns `/dev/kvm`, and outside of it.
 
 use cardhost_tests::{
+    PROCESS_ISOLATION,
     client::refusal,
     daemon::Daemon,
     needs_kvm, piv,
@@ -15,7 +16,7 @@ use tokio::process::Command;
 async fn an_ordinary_user_in_the_group_runs_cards() {
     needs_kvm!();
     let Some(user) = OrdinaryUser::new(module_path!(), true) else { return };
-    let daemon = Daemon::start_as(&user).await;
+    let daemon = Daemon::start_as(&user, Vec::new()).await;
     let terminal = daemon.terminal("till-1", "alice").await;
     let certificate = terminal.first("9A").await.unwrap();
     assert!(runs_as_nobody(daemon.server.pid()) && runs_as_nobody(daemon.card_pid("till-1").await));
@@ -30,17 +31,30 @@ async fn an_ordinary_user_in_the_group_runs_cards() {
 async fn without_access_everyone_is_told_what_to_do() {
     needs_kvm!();
     let Some(user) = OrdinaryUser::new(module_path!(), false) else { return };
-    let daemon = Daemon::start_as(&user).await;
+    let daemon = Daemon::start_as(&user, Vec::new()).await;
     let ready = daemon.anonymous(None).request(Method::GET, "/readyz").send().await.unwrap();
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
     let detail = ready.text().await.unwrap();
     assert!(detail.contains("usermod -aG kvm"), "{detail}");
+    assert!(detail.contains(PROCESS_ISOLATION), "{detail}");
     assert!(daemon.server.log().contains("usermod -aG kvm"));
 
     let terminal = daemon.terminal("till-1", "alice").await;
     assert_eq!(terminal.first("9A").await, Err(refusal(503, "card-unavailable")));
     assert_eq!(daemon.card("till-1").await["state"], "absent");
     assert!(terminal.certificates().await.is_empty());
+}
+
+#[tokio::test]
+async fn without_access_cards_run_as_processes_if_that_is_asked_for() {
+    needs_kvm!();
+    let Some(user) = OrdinaryUser::new(module_path!(), false) else { return };
+    let daemon = Daemon::start_as(&user, vec![PROCESS_ISOLATION.into()]).await;
+    let terminal = daemon.terminal("till-1", "alice").await;
+    let certificate = terminal.first("9A").await.unwrap();
+    assert!(runs_as_nobody(daemon.card_pid("till-1").await));
+    assert_eq!(daemon.card("till-1").await["isolation"], "process");
+    assert_eq!(terminal.authenticate(&certificate, Some(PIN)).await.unwrap()["result"], "success");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use crate::{
 
 /// CPU time that a guest may take to its first idle moment, milliseconds.
 pub(super) const BUDGET_MS: u32 = 5_000;
-pub(super) const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = 4096;
 
 /// The guest cannot be brought to its idle moment.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@
 //! no ring-0 code it cannot load others. What is not listed here is not present: the null page, the tables, the
 //! guard page under the stack and everything beyond the memory but the device.
 
-use std::{fs::File, io, os::unix::fs::FileExt};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt};
 
 use cardhost_wire::boot::{DATA_BASE, HEAP_END, MEMORY_SIZE, MMIO_BASE, STACK_SIZE, STACK_TOP};
 use elf::{
@@ -39,48 +39,67 @@ const NO_EXECUTE: u64 = 1 << 63;
 const TABLE: u64 = PRESENT | WRITE | USER | ACCESSED;
 const DATA: u64 = PRESENT | WRITE | USER | ACCESSED | DIRTY | NO_EXECUTE;
 
-/// Writes the tables for an image with these segments. Returns the spans that large pages map.
-pub fn write(memory: &File, segments: &[ProgramHeader]) -> io::Result<Vec<u64>> {
-    let (large, small): (Vec<&ProgramHeader>, Vec<_>) =
-        segments.iter().partition(|segment| !is_writable(segment) && has_whole_spans(segment, segments));
+/// Guest pages with equal rights; the guest may read all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pages {
+    /// Guest addresses, whole pages.
+    pub range: Range<u64>,
+    /// The guest may write to them.
+    pub writable: bool,
+    /// The guest may execute them.
+    pub executable: bool,
+}
+
+impl Pages {
+    const fn data(range: Range<u64>) -> Self {
+        Self { range, writable: true, executable: false }
+    }
+
+    fn of_segment(segment: &ProgramHeader) -> Self {
+        let end = (segment.p_vaddr + segment.p_memsz).next_multiple_of(PAGE);
+        let has = |flag| segment.p_flags & flag != 0;
+        Self { range: segment.p_vaddr..end, writable: has(PF_W), executable: has(PF_X) }
+    }
+
+    /// No other pages lie in the spans of these, which begin with the first.
+    fn have_whole_spans(&self, all: &[Self]) -> bool {
+        let spans = self.range.start..self.range.end.next_multiple_of(TABLE_SPAN);
+        let apart = |other: &Self| other.range.end <= spans.start || other.range.start >= spans.end;
+        let mut others = all.iter().filter(|other| other.range.start != self.range.start);
+        spans.start.is_multiple_of(TABLE_SPAN) && others.all(apart)
+    }
+
+    const fn rights(&self) -> u64 {
+        let write = if self.writable { WRITE } else { 0 };
+        let execute = if self.executable { 0 } else { NO_EXECUTE };
+        PRESENT | USER | ACCESSED | DIRTY | write | execute
+    }
+}
+
+/// All that a guest of these segments has of its memory: stack, segments, heap. Everything else is not there.
+pub fn map(segments: &[ProgramHeader]) -> Vec<Pages> {
+    let segments: Vec<_> = segments.iter().map(Pages::of_segment).collect();
+    let heap = segments.iter().filter(|pages| pages.writable).map(|pages| pages.range.end).max();
+    let heap = Pages::data(heap.unwrap_or(DATA_BASE)..HEAP_END);
+    [vec![Pages::data(STACK_TOP - STACK_SIZE..STACK_TOP)], segments, vec![heap]].concat()
+}
+
+/// Writes the tables for this map. Returns the spans that large pages map.
+pub fn write(memory: &File, map: &[Pages]) -> io::Result<Vec<u64>> {
     let tables = Tables { memory };
     tables.directories()?;
-    tables.map(STACK_TOP - STACK_SIZE..STACK_TOP, DATA)?;
-    for segment in &small {
-        tables.map(segment.p_vaddr..end(segment), rights(segment))?;
-    }
-    let heap = small.into_iter().filter(|segment| is_writable(segment)).map(end).max().unwrap_or(DATA_BASE);
-    tables.map(heap..HEAP_END, DATA)?;
     let mut spans = Vec::new();
-    for segment in large {
-        for span in (segment.p_vaddr..end(segment)).step_by(TABLE_SPAN as usize) {
-            tables.set(LOW_DIRECTORY, span / TABLE_SPAN, span | rights(segment) | LARGE)?;
+    for pages in map {
+        if pages.writable || !pages.have_whole_spans(map) {
+            tables.map(pages.range.clone(), pages.rights())?;
+            continue;
+        }
+        for span in pages.range.clone().step_by(TABLE_SPAN as usize) {
+            tables.set(LOW_DIRECTORY, span / TABLE_SPAN, span | pages.rights() | LARGE)?;
             spans.push(span);
         }
     }
     Ok(spans)
-}
-
-fn is_writable(segment: &ProgramHeader) -> bool {
-    segment.p_flags & PF_W != 0
-}
-
-/// No other segment lies in the spans of this one, which begins with the first.
-fn has_whole_spans(segment: &ProgramHeader, all: &[ProgramHeader]) -> bool {
-    let spans = segment.p_vaddr..end(segment).next_multiple_of(TABLE_SPAN);
-    let apart = |other: &ProgramHeader| end(other) <= spans.start || other.p_vaddr >= spans.end;
-    let mut others = all.iter().filter(|other| other.p_vaddr != segment.p_vaddr);
-    spans.start.is_multiple_of(TABLE_SPAN) && others.all(apart)
-}
-
-fn end(segment: &ProgramHeader) -> u64 {
-    (segment.p_vaddr + segment.p_memsz).next_multiple_of(PAGE)
-}
-
-fn rights(segment: &ProgramHeader) -> u64 {
-    let write = if segment.p_flags & PF_W != 0 { WRITE } else { 0 };
-    let execute = if segment.p_flags & PF_X != 0 { 0 } else { NO_EXECUTE };
-    PRESENT | USER | ACCESSED | DIRTY | write | execute
 }
 
 struct Tables<'a> {
@@ -98,7 +117,7 @@ impl Tables<'_> {
             .try_for_each(|n| self.set(LOW_DIRECTORY, n, (LOW_TABLES + n * PAGE) | TABLE))
     }
 
-    fn map(&self, range: std::ops::Range<u64>, rights: u64) -> io::Result<()> {
+    fn map(&self, range: Range<u64>, rights: u64) -> io::Result<()> {
         range.step_by(PAGE as usize).try_for_each(|address| {
             let table = LOW_TABLES + address / TABLE_SPAN * PAGE;
             self.set(table, address / PAGE, address | rights)

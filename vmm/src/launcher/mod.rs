@@ -1,7 +1,7 @@
 //! The launcher: a small single-threaded parent that holds the host's wrapping keys and forks one process per card.
 //!
 //! ```text
-//! wait for Hello ─▶ host keys, image, blueprint ─▶ Ready ─▶ ┌─ request ─▶ Start: unwrap, fork, Started
+//! wait for Hello ─▶ image, template, host keys ─▶ Ready ─▶ ┌─ request ─▶ Start: unwrap, fork, Started
 //!                                                           │             Kill: SIGKILL
 //!                                                           │             Keys: rotate, rewrap, retire
 //!                                                           └─ SIGCHLD ─▶ Exited
@@ -9,6 +9,7 @@
 //!
 //! When the daemon's socket closes the launcher ends, and every card with it (`PR_SET_PDEATHSIG`).
 
+mod backend;
 pub mod card_key;
 pub mod datagram;
 pub mod host_keys;
@@ -29,25 +30,21 @@ use std::{
 
 use crate::{
     card::{
-        machine::{
-            MachineError,
-            kvm::{Blueprint, Registers, VirtualMachine},
-        },
-        memory::{MemoryError, View},
+        machine::{MachineError, kvm::Blueprint},
+        memory::MemoryError,
         seccomp,
-        template::{Template, TemplateError},
-        working_set::WorkingSet,
+        template::TemplateError,
     },
     image::{Image, ImageError},
 };
+use backend::{Backend, open_kvm};
 use cardhost_wire::{
     boot::MEMORY_SIZE,
     control::{self, HostMessage, Launch},
-    launch::{Refusal, Reply, Request, Start, UserIds, VERSION},
+    launch::{Isolation, Refusal, Reply, Request, Start, UserIds, VERSION},
 };
 use datagram::ReceiveError;
 use host_keys::{HostKeys, HostKeysError};
-use kvm_ioctls::Kvm;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -75,11 +72,14 @@ pub enum LauncherError {
     Version,
     /// `/dev/kvm` may not be opened.
     #[error(
-        "no access to /dev/kvm: add the user to the group that owns it (usermod -aG kvm USER) and log in again"
+        "no access to /dev/kvm: add the user to the group that owns it (usermod -aG kvm USER) and log in again, or run \
+         cards as processes, which isolates less (--insecure-process-isolation)"
     )]
     KvmAccess,
     /// `/dev/kvm` cannot be used.
-    #[error("/dev/kvm cannot be used")]
+    #[error(
+        "/dev/kvm cannot be used; cards can run as processes, which isolates less (--insecure-process-isolation)"
+    )]
     Kvm(#[source] kvm_ioctls::Error),
     /// KVM refused the first virtual machine.
     #[error("KVM refuses a virtual machine")]
@@ -112,13 +112,8 @@ pub enum LauncherError {
 /// Everything a card's process is made from.
 pub struct Launcher {
     socket: OwnedFd,
-    kvm: Kvm,
-    blueprint: Blueprint,
+    backend: Backend,
     image: Image,
-    template: Template<Registers>,
-    /// The template as every card has it by the fork. The launcher never writes to it.
-    view: View,
-    working_set: WorkingSet,
     /// `None` if the launcher cannot make a process somebody else's.
     card_users: Option<UserIds>,
     filter: BpfProgram,
@@ -157,28 +152,23 @@ pub fn explain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-fn open_kvm() -> Result<Kvm, LauncherError> {
-    Kvm::new().map_err(|error| match error.errno() {
-        libc::EACCES | libc::EPERM => LauncherError::KvmAccess,
-        _ => LauncherError::Kvm(error),
-    })
-}
-
 impl Launcher {
     fn greet(socket: OwnedFd) -> Result<Self, LauncherError> {
         isolation::leave_session();
         harden()?;
-        let (Request::Hello { version: VERSION, host_key, measurement, card_users }, Some(image)) =
+        let (Request::Hello { version: VERSION, host_key, measurement, card_users, isolation }, Some(image)) =
             datagram::receive(socket.as_fd())?
         else {
             return Err(LauncherError::Version);
         };
-        let kvm = open_kvm()?;
-        let blueprint = Blueprint::gather(&kvm)?;
         let image = Image::load(&contents(image)?, measurement)?;
-        let template = template(&kvm, &blueprint, &image)?;
-        let working_set = WorkingSet::rehearse(&kvm, &blueprint, &template)?;
-        let view = View::of(&template.memory, &template.large_pages)?;
+        let backend = Backend::prepare(isolation, &image)?;
+        if isolation == Isolation::Process {
+            adopt_guests()?;
+            log(
+                "layer missing: cards are processes, not virtual machines: the host's kernel alone keeps them in",
+            );
+        }
         let host_keys = HostKeys::open(Path::new(&host_key))?;
         if let Some(why) = host_keys.swappable() {
             log(&format!(
@@ -194,14 +184,10 @@ impl Launcher {
         }
         Ok(Self {
             socket,
-            kvm,
-            blueprint,
-            image,
-            template,
-            view,
-            working_set,
             card_users,
-            filter: seccomp::program()?,
+            filter: seccomp::program(isolation)?,
+            backend,
+            image,
             host_keys,
             children: child_signals()?,
             cards: HashMap::new(),
@@ -209,7 +195,7 @@ impl Launcher {
     }
 
     fn serve(&mut self) -> Result<(), LauncherError> {
-        self.reply(&Reply::Ready)?;
+        self.reply(&Reply::Ready { isolation: self.backend.isolation() })?;
         loop {
             let (request, child) = self.wait()?;
             if child {
@@ -315,13 +301,6 @@ impl Launcher {
     }
 }
 
-/// Runs the image once, in a view that nothing of is left.
-fn template(kvm: &Kvm, blueprint: &Blueprint, image: &Image) -> Result<Template<Registers>, LauncherError> {
-    let view = View::of(&image.memory, &image.large_pages)?;
-    let machine = VirtualMachine::new(kvm, blueprint, view.memory(), &blueprint.at_entry(image.entry))?;
-    Ok(Template::prepare(machine, image)?)
-}
-
 fn random(bytes: &mut [u8]) -> Result<(), Refusal> {
     getrandom::fill(bytes).map_err(|error| Refusal::Resources(error.to_string()))
 }
@@ -342,6 +321,11 @@ fn log(line: &str) {
 fn harden() -> Result<(), LauncherError> {
     let hardened = prctl::set_dumpable(false).and_then(|()| prctl::set_no_new_privs());
     hardened.map_err(|source| LauncherError::System { what: "prctl", source })
+}
+
+/// The guest of a card's process that has ended becomes the launcher's child, which takes note of its end.
+fn adopt_guests() -> Result<(), LauncherError> {
+    prctl::set_child_subreaper(true).map_err(|source| LauncherError::System { what: "prctl", source })
 }
 
 fn child_signals() -> Result<SignalFd, LauncherError> {

@@ -9,7 +9,6 @@ use std::{
 };
 
 use cardhost_wire::{control::HostMessage, launch::Start};
-use kvm_ioctls::Kvm;
 use nix::{
     errno::Errno,
     sys::{
@@ -19,12 +18,10 @@ use nix::{
     unistd::{ForkResult, Pid, fork, getppid},
 };
 
-use super::{Launcher, explain, log};
-use crate::card::{
-    Card, End,
-    link::Link,
-    machine::{Machine, kvm::VirtualMachine},
-    sandbox, scratch, seccomp,
+use super::{Launcher, backend::Backend, explain, log};
+use crate::{
+    card::{Card, End, link::Link, machine::Machine, sandbox, scratch, seccomp},
+    device::{streams::Streams, transport::Transport},
 };
 
 /// The card ended because it was switched off.
@@ -38,7 +35,7 @@ const EXIT_DAEMON: i32 = 4;
 
 /// Where the kept descriptors stand in a card's process; standard error stays 2.
 const LINK: RawFd = 3;
-const KVM: RawFd = 4;
+const ORIGIN: RawFd = 4;
 const FIRST_UNUSED: libc::c_uint = 5;
 /// Out of the way of the numbers above while they are arranged.
 const ASIDE: RawFd = 64;
@@ -77,20 +74,45 @@ fn live(
 ) -> Result<Infallible, SetUpError> {
     die_with(parent)?;
     SigSet::empty().thread_set_mask()?;
-    let Kept { link, kvm } = keep_only(link, launcher)?;
-    let memory = launcher.view.memory();
-    let machine = VirtualMachine::new(&kvm, &launcher.blueprint, memory, &launcher.template.registers)?;
-    launcher.working_set.populate(machine.memory());
-    drop(kvm);
-    let device = launcher.template.device.clone();
-    let mut card = Card::new(machine, device, Link::new(link), &launcher.image.symbols, start.cpu_budget_ms)?;
-    card.launch(launch);
-    sandbox::enter(launcher.card_users.map(|users| users.of_start(start.instance)))?;
-    // The kernel forgets the first request when the process becomes another user.
-    die_with(parent)?;
-    scratch::release();
-    seccomp::install(&launcher.filter)?;
-    exit(finish(&card.run()))
+    let Kept { link, origin } = keep_only(link, launcher.backend.descriptor())?;
+    let user = launcher.card_users.map(|users| users.of_start(start.instance));
+    let birth = Birth { launcher, link, start, user, parent };
+    match &launcher.backend {
+        Backend::Kvm(machines) => {
+            birth.run(machines.machine(origin)?, machines.template.device.clone(), launch)
+        }
+        Backend::Process(processes) => {
+            birth.run(processes.machine(origin, user)?, processes.template.device.clone(), launch)
+        }
+    }
+}
+
+/// A card's process whose machine is made.
+struct Birth<'a> {
+    launcher: &'a Launcher,
+    link: UnixStream,
+    start: &'a Start,
+    user: Option<u32>,
+    parent: Pid,
+}
+
+impl Birth<'_> {
+    fn run(
+        self,
+        machine: impl Machine,
+        device: (Transport, Streams),
+        launch: &mut HostMessage,
+    ) -> Result<Infallible, SetUpError> {
+        let (link, symbols) = (Link::new(self.link), &self.launcher.image.symbols);
+        let mut card = Card::new(machine, device, link, symbols, self.start.cpu_budget_ms)?;
+        card.launch(launch);
+        sandbox::enter(self.user)?;
+        // The kernel forgets the first request when the process becomes another user.
+        die_with(self.parent)?;
+        scratch::release();
+        seccomp::install(&self.launcher.filter)?;
+        exit(finish(&card.run()))
+    }
 }
 
 /// Ends the process without destructors: the launcher's are the parent's, and the card's would take system calls
@@ -110,26 +132,27 @@ fn die_with(parent: Pid) -> Result<(), SetUpError> {
 /// The only descriptors that a card's process has from its launcher, beside standard error.
 struct Kept {
     link: UnixStream,
-    kvm: Kvm,
+    /// What its machine is made from: `/dev/kvm`, or the template's memory.
+    origin: OwnedFd,
 }
 
 /// Moves what is needed to known numbers and closes everything else.
 #[expect(unsafe_code, reason = "the child's copies of the launcher's descriptors are closed by number")]
-fn keep_only(link: &OwnedFd, launcher: &Launcher) -> Result<Kept, Errno> {
-    let sources = [link.as_raw_fd(), launcher.kvm.as_raw_fd()];
+fn keep_only(link: &OwnedFd, origin: RawFd) -> Result<Kept, Errno> {
+    let sources = [link.as_raw_fd(), origin];
     // SAFETY: plain descriptor calls. The launcher's owners of these numbers exist in this process too, but are
     // never used or dropped again: it ends by `_exit`. The two numbers taken over below have no other owner.
     unsafe {
-        for (source, number) in sources.into_iter().zip([LINK, KVM]) {
+        for (source, number) in sources.into_iter().zip([LINK, ORIGIN]) {
             Errno::result(libc::fcntl(source, libc::F_DUPFD_CLOEXEC, ASIDE + number))?;
         }
-        for number in [LINK, KVM] {
+        for number in [LINK, ORIGIN] {
             Errno::result(libc::dup2(ASIDE + number, number))?;
         }
         libc::close(0);
         libc::close(1);
         Errno::result(libc::close_range(FIRST_UNUSED, libc::c_uint::MAX, 0))?;
-        Ok(Kept { link: UnixStream::from_raw_fd(LINK), kvm: Kvm::from_raw_fd(KVM) })
+        Ok(Kept { link: UnixStream::from_raw_fd(LINK), origin: OwnedFd::from_raw_fd(ORIGIN) })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use cardhost_wire::{
-    launch::{Refusal, Reply, Request},
+    launch::{Isolation, Refusal, Reply, Request},
     wrapping::{Bucket, KeyFault, KeyReply, KeyRequest, WrappedCard, WrappingKey},
 };
 
@@ -101,7 +101,7 @@ fn a_rotation_survives_the_launchers_death() {
 fn after(host_key: &Path) -> Launcher {
     let next = Launcher::spawn(None);
     next.hello_with(Guest::card(), Guest::card().measurement, host_key);
-    assert_eq!(next.next(), Reply::Ready);
+    assert_eq!(next.next(), Reply::Ready { isolation: Isolation::MicroVm });
     next
 }
 
@@ -114,7 +114,7 @@ fn a_host_key_of_the_first_version_is_carried_over() {
     let launcher = Launcher::spawn(None);
     write_private(&launcher.host_key(), &[4; 32]);
     launcher.hello(Guest::card(), Guest::card().measurement);
-    assert_eq!(launcher.next(), Reply::Ready);
+    assert_eq!(launcher.next(), Reply::Ready { isolation: Isolation::MicroVm });
     let version_1 = WrappingKey { bucket: Bucket::VERSION_1, generation: 0 };
     assert_eq!(launcher.keys(KeyRequest::UnderWay), KeyReply::UnderWay(vec![version_1]));
     let frozen = WrappedCard {

@@ -13,7 +13,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use cardhost_wire::launch::{MAX_MESSAGE, Reply, Request, Start, UserIds, VERSION};
+use cardhost_wire::launch::{Isolation, MAX_MESSAGE, Reply, Request, Start, UserIds, VERSION};
 use nix::{
     errno::Errno,
     sys::{
@@ -57,9 +57,14 @@ pub struct Launcher {
 impl Launcher {
     /// A launcher that accepts starts of this guest.
     pub fn new(guest: &Guest) -> Self {
+        Self::isolating(Isolation::MicroVm, guest)
+    }
+
+    /// A launcher that accepts starts of this guest and keeps cards apart in this way.
+    pub fn isolating(isolation: Isolation, guest: &Guest) -> Self {
         let launcher = Self::spawn(None);
-        launcher.hello(guest, guest.measurement);
-        assert_eq!(launcher.next(), Reply::Ready);
+        launcher.greet(isolation, guest, guest.measurement, &launcher.host_key());
+        assert_eq!(launcher.next(), Reply::Ready { isolation });
         launcher
     }
 
@@ -97,10 +102,15 @@ impl Launcher {
 
     /// The first message, with keys of another folder.
     pub fn hello_with(&self, guest: &Guest, measurement: [u8; 32], host_key: &Path) {
+        self.greet(Isolation::MicroVm, guest, measurement, host_key);
+    }
+
+    fn greet(&self, isolation: Isolation, guest: &Guest, measurement: [u8; 32], host_key: &Path) {
         let mut image = File::from(memfd_create(c"guest", MFdFlags::MFD_CLOEXEC).unwrap());
         image.write_all(&guest.elf).unwrap();
         let host_key = host_key.to_str().unwrap().to_owned();
-        let hello = Request::Hello { version: VERSION, host_key, measurement, card_users: UserIds::DEFAULT };
+        let card_users = UserIds::DEFAULT;
+        let hello = Request::Hello { version: VERSION, host_key, measurement, card_users, isolation };
         self.request(&hello, Some(image.as_fd()));
     }
 

@@ -8,4 +8,5 @@ mod hostile;
 mod keys;
 mod launcher;
 mod life;
+mod process;
 mod secrets;

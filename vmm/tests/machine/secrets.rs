@@ -9,15 +9,14 @@ use cardhost_vmm::launcher::{
     card_key::{self, Holder, Key},
     host_keys::HostKeys,
 };
-use cardhost_wire::wrapping::Bucket;
+use cardhost_wire::{launch::Isolation, wrapping::Bucket};
 
 use crate::{
+    card::Card,
     guest::Guest,
     launcher::{Launcher, kvm},
+    process::guest_of,
 };
-
-/// The name of guest memory in proc(5) maps.
-const GUEST_MEMORY: &str = "card-template";
 
 /// A readable part of a process's memory.
 struct Mapping {
@@ -52,7 +51,21 @@ fn keys_stand_only_where_they_are_used() {
     if !kvm() || !nix::unistd::geteuid().is_root() {
         return;
     }
-    let launcher = Launcher::new(Guest::card());
+    look(&Launcher::new(Guest::card()), "card-template", |card| vec![card.pid]);
+}
+
+/// Neither do a guest process and its tender hold any, but in the guest's memory.
+#[test]
+fn keys_stand_only_where_they_are_used_by_processes() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let launcher = Launcher::isolating(Isolation::Process, Guest::card());
+    look(&launcher, "card-memory", |card| vec![card.pid, guest_of(card)]);
+}
+
+/// Looks for keys in the launcher and in all processes of two cards, with guest memory by its name in proc(5) maps.
+fn look(launcher: &Launcher, guest_memory: &str, processes: impl Fn(&Card) -> Vec<u32>) {
     // The launcher has the file's folder for itself.
     let folder = tempfile::tempdir().unwrap();
     fs::copy(launcher.host_key(), folder.path().join("host.key")).unwrap();
@@ -70,13 +83,13 @@ fn keys_stand_only_where_they_are_used() {
         assert_eq!(holders(&in_launcher, key).len(), 1, "{:?}", holders(&in_launcher, key));
     }
     assert_eq!(holders(&in_launcher, &card_key), [""; 0]);
-    for card in [&first, &again] {
-        let in_card = memory(card.pid);
+    for process in [&first, &again].into_iter().flat_map(processes) {
+        let in_card = memory(process);
         for key in &wrapping {
             assert_eq!(holders(&in_card, key), [""; 0]);
         }
         let outside: Vec<_> =
-            holders(&in_card, &card_key).into_iter().filter(|name| !name.contains(GUEST_MEMORY)).collect();
+            holders(&in_card, &card_key).into_iter().filter(|name| !name.contains(guest_memory)).collect();
         assert_eq!(outside, [""; 0]);
     }
 }

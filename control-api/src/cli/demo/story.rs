@@ -44,15 +44,14 @@ pub(super) async fn tell(host: &Host, file: &AdministratorFile) -> anyhow::Resul
 
 async fn live(host: &Host, operator: &Client, mut terminal: Terminal) -> anyhow::Result<()> {
     step("its mutually authenticated channel says: no card", terminal.channel.expect("absent")).await?;
-    let first =
-        step("first certificate: a microVM is made for the card", terminal.first_certificate()).await?;
+    let first = step("first certificate: the card is made", terminal.first_certificate()).await?;
     step("the channel says: a card is present", terminal.channel.expect("present")).await?;
     step("the card authenticates to the authority", terminal.authenticate(&first)).await?;
     step("the card signs an APDU's digest, the signature verifies", terminal.sign(&first)).await?;
     let second = step("second certificate, on the same card", terminal.second_certificate()).await?;
     step("the first one is deleted, the card stays", terminal.delete(&first.id, false)).await?;
     let gone = terminal.delete(&second, true);
-    let receipt = step("the second one is deleted, the microVM is destroyed", gone).await?;
+    let receipt = step("the second one is deleted, the card is destroyed", gone).await?;
     step("the channel says: no card", terminal.channel.expect("absent")).await?;
     step("the operator sees no card", absent(operator)).await?;
     let receipt = receipt.context("a destroyed card leaves a receipt")?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Finding, number, read};
 
 pub(super) fn check() -> Vec<Finding> {
-    vec![control_groups(), user_namespaces(), seccomp()]
+    vec![control_groups(), user_namespaces(), seccomp(), processes()]
 }
 
 fn control_groups() -> Finding {
@@ -54,5 +54,21 @@ fn seccomp() -> Finding {
             "the kernel has no seccomp filters",
             "use a kernel with CONFIG_SECCOMP_FILTER",
         )
+    }
+}
+
+/// Cards as processes are traced by their tenders (`vmm/src/card/machine/process`).
+fn processes() -> Finding {
+    const CHECK: &str = "process isolation";
+    match number("/proc/sys/kernel/yama/ptrace_scope") {
+        Some(scope @ 2..) => Finding::warning(
+            CHECK,
+            format!("not possible: tracing is restricted (kernel.yama.ptrace_scope is {scope})"),
+            "needed only without /dev/kvm: sudo sysctl -w kernel.yama.ptrace_scope=1",
+        ),
+        _ => Finding::good(
+            CHECK,
+            "possible, used only with --insecure-process-isolation; microVMs isolate better",
+        ),
     }
 }

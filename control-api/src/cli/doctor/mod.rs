@@ -11,7 +11,8 @@ use serde::Serialize;
 ///
 /// Looks at /dev/kvm, at the limits of processes and open files, and at the kernel's means of isolation (control
 /// groups, user namespaces, seccomp). Ends with a non-zero status if cards cannot run; what only makes cards fewer or
-/// less isolated is a warning.
+/// less isolated is a warning. Says too whether cards could run as processes, which `cardhost serve` does only with
+/// --insecure-process-isolation.
 #[derive(Args)]
 pub struct Doctor {
     /// Print one JSON object per check.
@@ -83,6 +84,15 @@ impl Doctor {
         anyhow::ensure!(failed == 0, "cards cannot run on this machine: {failed} checks failed");
         Ok(())
     }
+}
+
+/// Whether cards can be microVMs here, or what keeps them from it.
+///
+/// # Errors
+/// What the first failing check saw.
+pub(super) fn microvms() -> Result<(), String> {
+    let failed = kvm::check().into_iter().find(|finding| finding.verdict == Verdict::Failure);
+    failed.map_or(Ok(()), |finding| Err(format!("{}: {}", finding.check, finding.observed)))
 }
 
 /// A file of /proc or /sys, trimmed; `None` if it is not there.

@@ -9,10 +9,13 @@
 //!            └──▶ Crashed ─▶ the card's end
 //! ```
 //!
+//! Two kinds stand behind it: [`kvm`], a virtual machine, and [`process`], where there is no `/dev/kvm`.
+//!
 //! The guest stays in ring 3 and reaches nothing but its memory and one device ([`cardhost_wire::boot`]), so that
 //! no more than this is needed to run it.
 
 pub mod kvm;
+pub mod process;
 
 use std::ptr::NonNull;
 
@@ -91,4 +94,7 @@ pub enum MachineError {
         /// KVM's answer.
         source: kvm_ioctls::Error,
     },
+    /// A guest process cannot be made.
+    #[error(transparent)]
+    Process(#[from] process::ProcessError),
 }
