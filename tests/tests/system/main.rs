@@ -6,5 +6,7 @@ mod channel;
 mod durability;
 mod every_write;
 mod foreign_authority;
+mod host_key;
 mod life_cycle;
+mod memory;
 mod users;
