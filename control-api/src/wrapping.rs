@@ -89,6 +89,15 @@ impl WrappingKeys {
         }
     }
 
+    /// The same for several buckets, with two replacements of the host key's file for all of them.
+    ///
+    /// # Errors
+    /// See [`WrappingError`].
+    pub async fn rotate_together(&self, buckets: &[Bucket]) -> Result<Vec<WrappingKey>, WrappingError> {
+        let _turn = self.0.turn.lock().await;
+        self.rotate_all(buckets.into()).await
+    }
+
     /// Finishes rotations that were interrupted, and the move from a host key file of version 1.
     ///
     /// # Errors

@@ -45,6 +45,10 @@ pub enum Action {
     CertificateOrphaned,
     /// The authority decided on an authentication.
     Authentication,
+    /// An operator began to replace every key that wraps card keys.
+    HostKeyRotationBegun,
+    /// Every such key was replaced.
+    HostKeyRotated,
     /// The user took the card's first secrets.
     SecretsAcknowledged,
 }

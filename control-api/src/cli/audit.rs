@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{Remote, RemoteCommand, client::Client, output::Output};
 use crate::{
-    audit::{Receipt, verify_database, verify_receipt},
+    audit::{Destruction, Receipt, verify_database, verify_receipt},
     data_dir,
 };
 
@@ -112,12 +112,26 @@ fn verify_one(path: &Path, key: &[u8]) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let receipt: Receipt = serde_json::from_str(&text).context("this is not a receipt")?;
     let destruction = verify_receipt(&receipt, key)?;
-    Ok(format!(
-        "the receipt holds: the card {} of {} was destroyed at {}",
-        hex::encode(destruction.card),
-        destruction.terminal,
-        destruction.destroyed_at
-    ))
+    Ok(told(&destruction))
+}
+
+/// What a receipt states, for people.
+fn told(destruction: &Destruction) -> String {
+    let Destruction { card, terminal, destroyed_at, destroyed, cannot_know, .. } = destruction;
+    let head = format!(
+        "the receipt holds: the card {} of {terminal} was destroyed at {destroyed_at}",
+        hex::encode(card)
+    );
+    let retired = destruction.wrapping_keys.map(|keys| {
+        format!(
+            "wrapping keys of bucket {} destroyed up to generation {}",
+            keys.bucket, keys.up_to_generation
+        )
+    });
+    let destroyed = destroyed.iter().map(|what| format!("destroyed: {what}"));
+    let unknown = cannot_know.iter().map(|what| format!("the host cannot know of: {what}"));
+    let lines = [head].into_iter().chain(destroyed).chain(retired).chain(unknown);
+    lines.chain(destruction.meaning.clone()).collect::<Vec<_>>().join("\n")
 }
 
 fn public_key(data: &Path, given: Option<String>) -> anyhow::Result<Vec<u8>> {

@@ -5,6 +5,7 @@ mod card;
 pub mod client;
 mod demo;
 mod doctor;
+mod key;
 mod output;
 mod serve;
 mod terminal;
@@ -40,6 +41,7 @@ enum Command {
     User(Remote<user::User>),
     Terminal(Remote<terminal::Terminal>),
     Card(Remote<card::Card>),
+    Key(Remote<key::Key>),
     Audit(audit::Audit),
 }
 
@@ -102,6 +104,7 @@ impl Command {
             Self::User(user) => user.run(),
             Self::Terminal(terminal) => terminal.run(),
             Self::Card(card) => card.run(),
+            Self::Key(key) => key.run(),
             Self::Audit(audit) => audit.run(),
         }
     }

@@ -10,6 +10,7 @@ mod certificates;
 pub mod channel;
 mod devices;
 mod health;
+mod host_key;
 pub mod idempotency;
 mod life_cycle_fault;
 pub mod openapi;
@@ -55,5 +56,6 @@ pub fn operations(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .merge(orphans::routes(app))
         .merge(channel::routes(app))
         .merge(cards::routes(app))
+        .merge(host_key::routes(app))
         .merge(audit::routes(app))
 }

@@ -21,6 +21,7 @@ mod authenticate;
 mod create;
 mod delete;
 mod destroy;
+mod host_key;
 mod intent;
 mod locks;
 mod reconcile;
@@ -39,6 +40,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use authenticate::Outcome;
+pub use host_key::Rotation;
 pub use reconcile::Remaining;
 pub use secrets::Secrets;
 pub use view::{Certificate, Orphan};
@@ -51,6 +53,7 @@ use crate::{
     store::{Store, StoreError},
     wrapping::{WrappingError, WrappingKeys},
 };
+use host_key::HostKeyRotation;
 use locks::Locks;
 
 /// What a new certificate is to be.
@@ -168,6 +171,7 @@ struct Inner {
     store: Store,
     cards: Cards,
     keys: WrappingKeys,
+    rotation: HostKeyRotation,
     authority: Authority,
     audit: Audit,
     locks: Locks,
@@ -180,7 +184,18 @@ impl LifeCycle {
     pub fn new(store: Store, cards: Cards, authority: Authority, audit: Audit, default_keys: bool) -> Self {
         let (locks, unsettled) = (Locks::default(), Notify::new());
         let keys = WrappingKeys::new(store.clone(), cards.launcher().clone());
-        Self(Arc::new(Inner { store, cards, keys, authority, audit, locks, unsettled, default_keys }))
+        let rotation = HostKeyRotation::default();
+        Self(Arc::new(Inner {
+            store,
+            cards,
+            keys,
+            rotation,
+            authority,
+            audit,
+            locks,
+            unsettled,
+            default_keys,
+        }))
     }
 
     /// The cards.

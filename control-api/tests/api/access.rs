@@ -9,7 +9,8 @@ use crate::support::{Daemon, answer, refusal};
 const PUBLIC: [&str; 4] = ["GET /healthz", "GET /readyz", "GET /metrics", "POST /v1/sessions"];
 
 /// Operations that only an administrator may call.
-const ADMINISTRATION: [&str; 9] = [
+const ADMINISTRATION: [&str; 10] = [
+    "/v1/host-key/rotation",
     "/v1/users",
     "/v1/users/{user}",
     "/v1/cards",

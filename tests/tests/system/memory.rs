@@ -1,0 +1,99 @@
+//! What stands in the daemon's memory while it serves: no key of the host or of a card. Only root can look.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
+    path::Path,
+};
+
+use aes_gcm_siv::{
+    Aes256GcmSiv, KeyInit as _, Nonce,
+    aead::{Aead as _, Payload},
+};
+use cardhost_tests::{
+    daemon::Daemon,
+    needs_kvm, piv,
+    process::children,
+    terminal::{id, wish},
+};
+use rusqlite::Connection;
+use sha2::{Digest as _, Sha256};
+
+/// A PIN that stands nowhere else.
+const PIN: &str = "73519482";
+
+/// Everything readable in a process.
+struct Memory(Vec<Vec<u8>>);
+
+impl Memory {
+    fn of(pid: u32) -> Self {
+        let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+        Self(maps.lines().filter_map(|line| mapping(&memory, line)).collect())
+    }
+
+    fn count(&self, needle: &[u8]) -> usize {
+        let count = |bytes: &Vec<u8>| memchr::memmem::find_iter(bytes, needle).count();
+        self.0.iter().map(count).sum()
+    }
+}
+
+/// None for what the kernel does not let anybody read.
+fn mapping(memory: &File, line: &str) -> Option<Vec<u8>> {
+    let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+    let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).expect("an address"));
+    let mut bytes = vec![0; (end - start) as usize];
+    memory.read_exact_at(&mut bytes, start).ok()?;
+    Some(bytes)
+}
+
+/// The wrapping keys of the host key's file.
+fn wrapping_keys(data: &Path) -> Vec<[u8; 32]> {
+    let file = fs::read(data.join("host.key")).unwrap();
+    file[96..].chunks_exact(72).map(|bucket| bucket[8..40].try_into().unwrap()).collect()
+}
+
+/// The key of the only card, opened with the host's keys.
+fn card_key(data: &Path, keys: &[[u8; 32]]) -> Vec<u8> {
+    let store = Connection::open(data.join("store.db")).unwrap();
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let (card, terminal, wrapped): ([u8; 16], String, Vec<u8>) =
+        store.query_row("SELECT card, terminal, wrapped_key FROM cards", [], row).unwrap();
+    let (head, sealed) = wrapped.split_at(wrapped.len() - 60);
+    let (nonce, sealed) = sealed.split_first_chunk::<12>().unwrap();
+    let aad = [b"cardhost card key v2\0", &card[..], &Sha256::digest(terminal), head].concat();
+    let cipher = Aes256GcmSiv::new(&keys[usize::from(card[0])].into());
+    cipher.decrypt(&Nonce::from(*nonce), Payload { msg: sealed, aad: &aad }).unwrap()
+}
+
+#[tokio::test]
+async fn the_daemons_memory_holds_no_key_of_the_host_or_of_a_card() {
+    needs_kvm!();
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let daemon = Daemon::start().await;
+    let terminal = daemon.terminal("till-1", "alice").await;
+    let mut wish = wish("9A");
+    wish["pin"] = PIN.into();
+    let certificate = terminal.client.post(&terminal.path("certificates"), wish).await.unwrap();
+    let mut channel = terminal.present().await;
+    channel.expect(&piv::select(), 0x9000).await;
+    channel.expect(&piv::verify(PIN), 0x9000).await;
+    assert_eq!(terminal.authenticate(&certificate, Some(PIN)).await.unwrap()["result"], "success");
+    daemon.card_pid("till-1").await;
+
+    channel.close().await;
+    drop(terminal);
+    let keys = wrapping_keys(daemon.data());
+    let card_key = card_key(daemon.data(), &keys);
+    let launcher = children(daemon.server.pid()).remove(0);
+    let (daemon_memory, launcher_memory) = (Memory::of(daemon.server.pid()), Memory::of(launcher));
+    // The search finds what is there: the certificate's id in the one, the keys in the other.
+    assert!(daemon_memory.count(id(&certificate).as_bytes()) > 0);
+    for key in &keys {
+        assert_eq!((daemon_memory.count(key), launcher_memory.count(key)), (0, 1));
+    }
+    eprintln!("PIN in the daemon: {}", daemon_memory.count(PIN.as_bytes()));
+    assert_eq!((daemon_memory.count(&card_key), launcher_memory.count(&card_key)), (0, 0));
+}
