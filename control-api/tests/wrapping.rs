@@ -65,7 +65,7 @@ impl World {
 
     async fn restarts(&self, terminal: &Name) -> Result<(), CardError> {
         self.cards.stop(terminal).await;
-        self.cards.wake(terminal).await
+        self.cards.wake(terminal).await.map(drop)
     }
 }
 
