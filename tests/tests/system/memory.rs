@@ -94,6 +94,5 @@ async fn the_daemons_memory_holds_no_key_of_the_host_or_of_a_card() {
     for key in &keys {
         assert_eq!((daemon_memory.count(key), launcher_memory.count(key)), (0, 1));
     }
-    eprintln!("PIN in the daemon: {}", daemon_memory.count(PIN.as_bytes()));
     assert_eq!((daemon_memory.count(&card_key), launcher_memory.count(&card_key)), (0, 0));
 }
