@@ -16,6 +16,7 @@ pub mod image_policy;
 pub mod isolation;
 pub mod key_file;
 mod keys;
+mod root;
 pub mod secret_pages;
 mod spawn;
 
@@ -47,6 +48,7 @@ use cardhost_wire::{
 };
 use datagram::ReceiveError;
 use host_keys::{HostKeys, HostKeysError};
+use isolation::MissingLayer;
 use kvm_ioctls::Kvm;
 use nix::{
     errno::Errno,
@@ -143,12 +145,14 @@ pub fn run(socket: OwnedFd) -> Result<(), LauncherError> {
     }
 }
 
-/// Tries whether cards can run here: opens KVM and makes one virtual machine.
+/// Tries whether cards can run here: opens KVM, makes one virtual machine, and says which layers of their isolation
+/// would be missing. To be called in a process that ends after it.
 ///
 /// # Errors
 /// The reason why not.
-pub fn check() -> Result<(), LauncherError> {
-    Blueprint::gather(&open_kvm()?).map(drop).map_err(LauncherError::from)
+pub fn check() -> Result<Vec<MissingLayer>, LauncherError> {
+    Blueprint::gather(&open_kvm()?)?;
+    Ok(isolation::missing())
 }
 
 /// An error with its causes, in one line.
@@ -179,18 +183,14 @@ impl Launcher {
         let template = template(&kvm, &blueprint, &image)?;
         let working_set = WorkingSet::rehearse(&kvm, &blueprint, &template)?;
         let view = View::of(&template.memory, &template.large_pages)?;
-        let host_keys = HostKeys::open(Path::new(&host_key))?;
-        if let Some(why) = host_keys.swappable() {
-            log(&format!(
-                "layer missing: the host's keys are not locked in memory and may be swapped out: {why}"
-            ));
-        }
         let card_users = isolation::may_become_others().then_some(card_users);
-        if card_users.is_none() {
-            log("layer missing: all cards run as the daemon's user, for want of CAP_SETUID and CAP_SETGID");
-        }
-        if let Err(why) = isolation::enter_namespaces() {
-            log(&format!("layer missing: cards share the host's network, IPC and UTS namespaces: {why}"));
+        let users = card_users.map(drop).ok_or(MissingLayer::CardUsers);
+        let namespaces = isolation::enter_namespaces();
+        let host_keys = HostKeys::open(Path::new(&host_key))?;
+        let locking = host_keys.swappable().map_or(Ok(()), |why| Err(MissingLayer::Locking(why)));
+        let layers = [users, namespaces, isolation::enter_root(), locking];
+        for missing in layers.into_iter().filter_map(Result::err) {
+            log(&format!("layer missing: {missing}"));
         }
         Ok(Self {
             socket,
