@@ -8,11 +8,14 @@ use nix::{
     unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 
+/// Address space of a card's process: several times what it has.
+const ADDRESSES: u64 = 64 << 20;
 /// Descriptors that a card's process may hold: a handful, with room for KVM's own.
 const DESCRIPTORS: u64 = 16;
 
 /// Becomes `user`, if one is given, and with that gives up all capabilities; then gives up new privileges, core dumps,
-/// more descriptors and being read by others. Files may still be written: the host's log may be one, and there is no
+/// locked memory, queues, more descriptors and addresses, and being read by others. It makes no process or thread in
+/// any case, which its filter forbids. Files may still be written: the host's log may be one, and there is no
 /// other. A signal for the parent's death has to be asked for after this.
 ///
 /// # Errors
@@ -24,6 +27,9 @@ pub fn enter(user: Option<u32>) -> nix::Result<()> {
     prctl::set_no_new_privs()?;
     prctl::set_dumpable(false)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    setrlimit(Resource::RLIMIT_MEMLOCK, 0, 0)?;
+    setrlimit(Resource::RLIMIT_MSGQUEUE, 0, 0)?;
+    setrlimit(Resource::RLIMIT_AS, ADDRESSES, ADDRESSES)?;
     setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)
 }
 

@@ -1,12 +1,40 @@
 //! What launcher and cards have apart from the host, and cards apart from each other. Namespaces are entered once here
 //! and shared by all cards, because a network namespace for each would cost more memory than the card.
 
-use std::fs;
+use std::{fs, io};
 
 use nix::{
+    errno::Errno,
     sched::{CloneFlags, unshare},
-    unistd::setsid,
+    sys::prctl,
+    unistd::{getegid, geteuid, setsid},
 };
+
+use super::root;
+
+/// A layer of the cards' isolation that this host does not give. They can run all the same.
+#[derive(Debug, thiserror::Error)]
+pub enum MissingLayer {
+    /// No user for each card.
+    #[error("all cards run as the daemon's user, for want of CAP_SETUID and CAP_SETGID")]
+    CardUsers,
+    /// No namespaces.
+    #[error("cards share the host's network, IPC, UTS and mount namespaces: {0}")]
+    Namespaces(Errno),
+    /// The host's root.
+    #[error("cards have the host's root directory: {0}")]
+    Root(io::Error),
+    /// Keys may be swapped out.
+    #[error("the host's keys are not locked in memory and may be swapped out: {0}")]
+    Locking(Errno),
+}
+
+/// Which layers, of all but the keys' own, a launcher would miss here. To be asked in a process that ends after it.
+pub fn missing() -> Vec<MissingLayer> {
+    let users = if may_become_others() { Ok(()) } else { Err(MissingLayer::CardUsers) };
+    let layers = [users, enter_namespaces(), enter_root()];
+    layers.into_iter().filter_map(Result::err).collect()
+}
 
 /// Leaves the daemon's session, so that a terminal's signals end the daemon first and the cards by it.
 pub fn leave_session() {
@@ -26,12 +54,40 @@ pub fn may_become_others() -> bool {
     effective & BECOME_OTHERS == BECOME_OTHERS
 }
 
-/// Enters empty network, IPC and UTS namespaces: no interface, no queue, no segment, no name of the host. An
-/// ordinary user may do so in a user namespace of his own, where the host allows it.
+/// Enters empty network, IPC and UTS namespaces: no interface, no queue, no segment, no name of the host; and a mount
+/// namespace for [`enter_root`]. An ordinary user may do so in a user namespace of his own, where the host allows it.
 ///
 /// # Errors
-/// The host does not allow it; the cards can run all the same.
-pub fn enter_namespaces() -> nix::Result<()> {
-    let empty = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
-    unshare(empty).or_else(|_| unshare(empty | CloneFlags::CLONE_NEWUSER))
+/// [`MissingLayer::Namespaces`].
+pub fn enter_namespaces() -> Result<(), MissingLayer> {
+    let own = CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWNS;
+    let (user, group) = (geteuid(), getegid());
+    let entered = unshare(own).or_else(|_| {
+        unshare(own | CloneFlags::CLONE_NEWUSER)?;
+        // Without its own name there it can make no folder; that shows in `enter_root`.
+        let _ = keep_name(user.as_raw(), group.as_raw());
+        Ok(())
+    });
+    entered.map_err(MissingLayer::Namespaces)
+}
+
+/// The same user and group inside of a user namespace as outside. The files belong to whom may read this process.
+fn keep_name(user: u32, group: u32) -> io::Result<()> {
+    prctl::set_dumpable(true)?;
+    let written = fs::write("/proc/self/uid_map", format!("{user} {user} 1"))
+        .and_then(|()| fs::write("/proc/self/setgroups", "deny"))
+        .and_then(|()| fs::write("/proc/self/gid_map", format!("{group} {group} 1")));
+    prctl::set_dumpable(false)?;
+    written
+}
+
+/// Leaves the host's files, but for those that are open.
+///
+/// # Errors
+/// [`MissingLayer::Root`].
+pub fn enter_root() -> Result<(), MissingLayer> {
+    root::enter().map_err(MissingLayer::Root)
 }

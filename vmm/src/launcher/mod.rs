@@ -17,6 +17,7 @@ pub mod image_policy;
 pub mod isolation;
 pub mod key_file;
 mod keys;
+mod root;
 pub mod secret_pages;
 mod spawn;
 
@@ -45,6 +46,7 @@ use cardhost_wire::{
 };
 use datagram::ReceiveError;
 use host_keys::{HostKeys, HostKeysError};
+use isolation::MissingLayer;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -138,12 +140,14 @@ pub fn run(socket: OwnedFd) -> Result<(), LauncherError> {
     }
 }
 
-/// Tries whether cards can run here: opens KVM and makes one virtual machine.
+/// Tries whether cards can run here: opens KVM, makes one virtual machine, and says which layers of their isolation
+/// would be missing. To be called in a process that ends after it.
 ///
 /// # Errors
 /// The reason why not.
-pub fn check() -> Result<(), LauncherError> {
-    Blueprint::gather(&open_kvm()?).map(drop).map_err(LauncherError::from)
+pub fn check() -> Result<Vec<MissingLayer>, LauncherError> {
+    Blueprint::gather(&open_kvm()?)?;
+    Ok(isolation::missing())
 }
 
 /// An error with its causes, in one line.
@@ -169,18 +173,14 @@ impl Launcher {
                 "layer missing: cards are processes, not virtual machines: the host's kernel alone keeps them in",
             );
         }
-        let host_keys = HostKeys::open(Path::new(&host_key))?;
-        if let Some(why) = host_keys.swappable() {
-            log(&format!(
-                "layer missing: the host's keys are not locked in memory and may be swapped out: {why}"
-            ));
-        }
         let card_users = isolation::may_become_others().then_some(card_users);
-        if card_users.is_none() {
-            log("layer missing: all cards run as the daemon's user, for want of CAP_SETUID and CAP_SETGID");
-        }
-        if let Err(why) = isolation::enter_namespaces() {
-            log(&format!("layer missing: cards share the host's network, IPC and UTS namespaces: {why}"));
+        let users = card_users.map(drop).ok_or(MissingLayer::CardUsers);
+        let namespaces = isolation::enter_namespaces();
+        let host_keys = HostKeys::open(Path::new(&host_key))?;
+        let locking = host_keys.swappable().map_or(Ok(()), |why| Err(MissingLayer::Locking(why)));
+        let layers = [users, namespaces, isolation::enter_root(), locking];
+        for missing in layers.into_iter().filter_map(Result::err) {
+            log(&format!("layer missing: {missing}"));
         }
         Ok(Self {
             socket,

@@ -221,14 +221,55 @@ fn cards_have_no_network() {
     }
     let launcher = Launcher::new(Guest::card());
     let card = launcher.card();
-    for namespace in ["net", "ipc", "uts"] {
+    for namespace in ["net", "ipc", "uts", "mnt"] {
         let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/{namespace}")).unwrap();
         assert_ne!(of(&card.pid.to_string()), of("self"), "{namespace}");
     }
 }
 
+/// Nothing to open, were it not for the filter: an empty root, and a `/proc` for the statistics.
+#[test]
+fn cards_have_an_empty_root() {
+    if !nix::unistd::geteuid().is_root() || !kvm() || !namespaces_are_allowed() {
+        return;
+    }
+    let launcher = Launcher::new(Guest::card());
+    let mut card = launcher.card().started();
+    let entries = fs::read_dir(format!("/proc/{}/root/", card.pid)).unwrap();
+    let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["proc"]);
+    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", card.pid)).unwrap();
+    let points: Vec<_> = mounts.lines().filter_map(|line| line.split_whitespace().nth(4)).collect();
+    assert!(points.iter().all(|point| *point == "/" || point.starts_with("/proc")), "{mounts}");
+    assert!(mounts.lines().any(|line| line.contains(" / / ro,")), "{mounts}");
+    assert!(card.link.statistics().resident_pages > 10);
+}
+
+#[test]
+fn a_card_is_bounded_by_limits() {
+    if !nix::unistd::geteuid().is_root() || !kvm() {
+        return;
+    }
+    let launcher = Launcher::new(Guest::card());
+    let card = launcher.card().started();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", card.pid)).unwrap();
+    for (name, most) in [
+        ("Max core file size", "0"),
+        ("Max locked memory", "0"),
+        ("Max msgqueue size", "0"),
+        ("Max open files", "16"),
+        ("Max address space", "67108864"),
+    ] {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        assert!(line.split_whitespace().take(2).all(|limit| limit == most), "{name}{line}");
+    }
+}
+
 fn namespaces_are_allowed() -> bool {
-    Command::new("unshare").args(["--net", "--ipc", "--uts", "true"]).status().is_ok_and(|end| end.success())
+    Command::new("unshare")
+        .args(["--net", "--ipc", "--uts", "--mount", "true"])
+        .status()
+        .is_ok_and(|end| end.success())
 }
 
 /// The log may be a file: what ended the card must still be in it.

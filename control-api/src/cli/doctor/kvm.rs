@@ -13,24 +13,38 @@ use super::Finding;
 
 const CHECK: &str = "/dev/kvm";
 const TRIAL: &str = "microVM";
+const LAYERS: &str = "card isolation";
+/// What gives a daemon under systemd every layer.
+const GRANT: &str = "run the daemon with AmbientCapabilities=CAP_SETUID CAP_SETGID CAP_SYS_ADMIN";
 
 pub(super) fn check() -> Vec<Finding> {
     match OpenOptions::new().read(true).write(true).open(CHECK) {
-        Ok(_) => vec![Finding::good(CHECK, "opens for reading and writing"), trial()],
+        Ok(_) => [vec![Finding::good(CHECK, "opens for reading and writing")], trial()].concat(),
         Err(error) => vec![refused(&error)],
     }
 }
 
-/// Has the launcher that this program carries make one virtual machine.
-fn trial() -> Finding {
+/// Has the launcher that this program carries make one virtual machine, and say how its cards would be isolated.
+fn trial() -> Vec<Finding> {
     match run_launcher() {
-        Ok(output) if output.status.success() => Finding::good(TRIAL, "one was made and ended"),
+        Ok(output) if output.status.success() => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            [vec![Finding::good(TRIAL, "one was made and ended")], layers(&said)].concat()
+        }
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            Finding::failure(TRIAL, said, "ask the kernel's log: sudo dmesg | grep -i kvm")
+            vec![Finding::failure(TRIAL, said, "ask the kernel's log: sudo dmesg | grep -i kvm")]
         }
-        Err(error) => Finding::failure(TRIAL, error.to_string(), "allow programs to run from memory (memfd)"),
+        Err(error) => {
+            vec![Finding::failure(TRIAL, error.to_string(), "allow programs to run from memory (memfd)")]
+        }
     }
+}
+
+fn layers(said: &str) -> Vec<Finding> {
+    let missing = said.lines().filter_map(|line| line.strip_prefix("layer missing: "));
+    let missing: Vec<_> = missing.map(|layer| Finding::warning(LAYERS, layer, GRANT)).collect();
+    if missing.is_empty() { vec![Finding::good(LAYERS, "all hold here")] } else { missing }
 }
 
 fn run_launcher() -> io::Result<Output> {
@@ -62,6 +76,16 @@ fn refused(error: &io::Error) -> Finding {
 mod tests {
     use super::*;
     use crate::cli::doctor::Verdict;
+
+    #[test]
+    fn missing_layers_are_warnings() {
+        let found =
+            layers("cards can run here\nlayer missing: no root of their own\nlayer missing: no users\n");
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().all(|finding| finding.verdict == Verdict::Warning));
+        assert_eq!(found[0].observed, "no root of their own");
+        assert_eq!(layers("cards can run here\n")[0].verdict, Verdict::Good);
+    }
 
     #[test]
     fn a_user_without_access_is_told_the_group() {
