@@ -5,10 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use cardhost_wire::{control::Refusal, port::Protocol};
+use cardhost_wire::port::Protocol;
 use tokio::sync::{self, mpsc, oneshot, watch};
 
-use super::{CardError, Presence, ports::Reply, task::Mail};
+use super::{CardError, Presence, Refused, ports::Reply, task::Mail};
 use crate::auth::name::Name;
 
 const NO_CARD: &str = "the terminal has no card";
@@ -27,7 +27,7 @@ pub(super) struct Entry {
 pub(super) enum Standing {
     AtRest,
     Live(Live),
-    Refused(Refusal),
+    Refused(Refused),
 }
 
 /// A running card. Cloning gives another handle of the same.
@@ -64,7 +64,10 @@ impl Entry {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.presence.receiver_count() == 0 && matches!(*self.standing(), Standing::AtRest)
+        // A state that was put back is found again.
+        let standing =
+            matches!(*self.standing(), Standing::AtRest | Standing::Refused(Refused::RolledBack(_)));
+        self.presence.receiver_count() == 0 && standing
     }
 
     pub(super) fn running(&self) -> Option<Live> {
@@ -120,6 +123,14 @@ impl Presence {
             }
             Self::Absent { .. } => false,
         }
+    }
+
+    /// The card is there and must not be used; true if that is news.
+    pub(super) fn withdraw(&mut self, reason: &'static str) -> bool {
+        let absent = Self::Absent { reason };
+        let news = *self != absent;
+        *self = absent;
+        news
     }
 
     /// Follows the store; true if that changed anything.

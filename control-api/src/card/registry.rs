@@ -30,6 +30,7 @@ use super::{
     task::{End, MAILBOX, Mail, Task},
 };
 use crate::{
+    anchor::Guard,
     auth::name::Name,
     launcher::{CardStart, Instance, Launcher, LauncherError},
     store::{
@@ -49,15 +50,16 @@ pub struct Cards(Arc<Inner>);
 struct Inner {
     store: Store,
     launcher: Launcher,
+    guard: Guard,
     entries: Mutex<HashMap<Name, Arc<Entry>>>,
     ended: Notify,
 }
 
 impl Cards {
-    /// The cards in this store, run by this launcher.
-    pub fn new(store: Store, launcher: Launcher) -> Self {
+    /// The cards in this store, run by this launcher. The guard refuses those whose old state was put back.
+    pub fn new(store: Store, launcher: Launcher, guard: Guard) -> Self {
         let entries = Mutex::default();
-        Self(Arc::new(Inner { store, launcher, entries, ended: Notify::new() }))
+        Self(Arc::new(Inner { store, launcher, guard, entries, ended: Notify::new() }))
     }
 
     /// What the terminal sees of its card, and every change of it, whether it runs or not.
@@ -141,7 +143,7 @@ impl Cards {
             return Ok(live);
         }
         entry.wait_until_gone().await;
-        let (card, link, instance) = self.launch_stored(&entry.terminal).await?;
+        let (card, link, instance) = self.launch_stored(entry).await?;
         self.note_key(&card, &instance).await?;
         self.bring_up(entry, card.card, link, instance, card.epoch).await
     }
@@ -187,10 +189,12 @@ impl Cards {
     }
 
     /// The wrapping key may be retired between a read of the wrapped key and its use: then another one stands there.
-    async fn launch_stored(&self, terminal: &Name) -> Result<(CardRecord, Link, Instance), CardError> {
+    async fn launch_stored(&self, entry: &Arc<Entry>) -> Result<(CardRecord, Link, Instance), CardError> {
+        let terminal = &entry.terminal;
         let mut refused = None;
         loop {
             let (card, state) = self.load(terminal).await?.ok_or(CardError::Absent)?;
+            self.admit(entry, &card).await?;
             let wrapped_key = Some(card.wrapped_key.clone());
             let start = CardStart {
                 card: card.card,
@@ -286,7 +290,8 @@ impl Cards {
         let live = Live { mail, pid: instance.pid, stop, gone };
         *entry.standing() = Standing::Live(live.clone());
         let (guest, ports, store) = (Guest::new(reader), Ports::new(), self.0.store.clone());
-        let task = Task { card, store, link, guest, ports, statistics: Vec::new(), ending: None };
+        let guard = self.0.guard.clone();
+        let task = Task { card, store, guard, link, guest, ports, statistics: Vec::new(), ending: None };
         let (cards, entry) = (self.clone(), entry.clone());
         let span = tracing::info_span!("card", terminal = %entry.terminal, pid = live.pid);
         let life = async move {
@@ -317,15 +322,21 @@ impl Cards {
         self.forget_if_idle(entry);
     }
 
-    async fn refresh(&self, entry: &Entry) -> Result<(), StoreError> {
+    pub(super) async fn refresh(&self, entry: &Entry) -> Result<(), StoreError> {
         let terminal = entry.terminal.clone();
         let read = move |connection: &rusqlite::Connection| {
             let found = cards::find(connection, &terminal)?.filter(|card| card.state == CardState::InUse);
             let Some(card) = found else { return Ok(None) };
             let is_empty = cards::count_credentials(connection, &card.card)? == 0;
-            Ok(card.atr.filter(|_| !is_empty))
+            Ok(Some((card, is_empty)))
         };
-        let atr = self.0.store.read(read).await?;
+        let found = self.0.store.read(read).await?;
+        if let Some((card, _)) = &found
+            && self.rolled_back(entry, card).await?.is_some()
+        {
+            return Ok(());
+        }
+        let atr = found.and_then(|(card, is_empty)| card.atr.filter(|_| !is_empty));
         entry.presence.send_if_modified(|presence| presence.update(atr));
         Ok(())
     }
@@ -353,7 +364,12 @@ impl Cards {
         &self.0.store
     }
 
-    fn entry(&self, terminal: &Name) -> Arc<Entry> {
+    /// What compares stored states with the anchor.
+    pub fn guard(&self) -> &Guard {
+        &self.0.guard
+    }
+
+    pub(super) fn entry(&self, terminal: &Name) -> Arc<Entry> {
         let mut entries = self.entries();
         entries.entry(terminal.clone()).or_insert_with(|| Arc::new(Entry::new(terminal))).clone()
     }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod anchor;
 mod audit;
 mod card;
 pub mod client;
@@ -40,6 +41,7 @@ enum Command {
     User(Remote<user::User>),
     Terminal(Remote<terminal::Terminal>),
     Card(Remote<card::Card>),
+    Anchor(anchor::Anchor),
     Audit(audit::Audit),
 }
 
@@ -102,6 +104,7 @@ impl Command {
             Self::User(user) => user.run(),
             Self::Terminal(terminal) => terminal.run(),
             Self::Card(card) => card.run(),
+            Self::Anchor(anchor) => anchor.run(),
             Self::Audit(audit) => audit.run(),
         }
     }

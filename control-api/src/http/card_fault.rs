@@ -11,6 +11,8 @@ impl From<CardError> for Fault {
             CardError::Absent => Self::new(Kind::CARD_ABSENT, "the terminal has no card"),
             CardError::ChannelInUse => Self::new(Kind::CHANNEL_IN_USE, error.to_string()),
             CardError::Refused(_) => Self::new(Kind::CARD_REFUSED, error.to_string()).because(error),
+            CardError::NotRolledBack => Self::new(Kind::CONFLICT, error.to_string()),
+            CardError::Anchor(_) => Self::new(Kind::UNAVAILABLE, error.to_string()).because(error),
             CardError::Declined(failure) => declined(failure),
             CardError::TooLong => Self::new(Kind::INVALID_VALUE, error.to_string()),
             CardError::Store(error) => error.into(),

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    access::{Access, Administrator},
+    access::{Access, Administrator, Caller},
     operation::operations,
     page::Page,
     problem::{Fault, Problem},
@@ -20,11 +20,10 @@ use crate::{App, auth::name::Name, card::CardStatus};
 
 /// The operations of this file.
 pub fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(operations(app, Access::Administrator, routes!(list))).routes(operations(
-        app,
-        Access::Administrator,
-        routes!(read),
-    ))
+    OpenApiRouter::new()
+        .routes(operations(app, Access::Administrator, routes!(list)))
+        .routes(operations(app, Access::Administrator, routes!(read)))
+        .routes(operations(app, Access::Administrator, routes!(restore)))
 }
 
 /// Some cards, in the order of their terminals' names.
@@ -41,6 +40,10 @@ struct CardPage {
 struct CardEntry {
     terminal: String,
     state: CardStateName,
+    /// Why it is refused: `guest-refuses-state`, `state-older-than-anchor`, `state-differs-from-anchor` or
+    /// `destroyed-before`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     /// The microVM's process, if it is live.
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
@@ -64,7 +67,7 @@ enum CardStateName {
     Live,
     /// It is only its sealed state; its next use starts it.
     Parked,
-    /// Its guest does not accept the stored state.
+    /// It does not start until somebody acts; `reason` says why.
     Refused,
 }
 
@@ -102,11 +105,35 @@ async fn read(
     Ok(Json(status.map_or_else(|| CardEntry::absent(&terminal), CardEntry::from)))
 }
 
+/// Accepts the stored state of a card that is refused because an old state was put back. The card goes on from there:
+/// retry counters and keys are those of the old state. Audited.
+#[utoipa::path(post, path = "/v1/cards/{terminal}/restore", tag = "cards", params(("terminal" = String, Path)), responses(
+    (status = 200, description = "the card", body = CardEntry),
+    (status = 403, description = "administrator-only", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "not-found: there is no such terminal", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "card-absent; conflict: no old state was put back", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "unavailable: the anchor cannot be written", body = Problem, content_type = "application/problem+json"),
+))]
+async fn restore(
+    app: State<Arc<App>>,
+    administrator: Administrator,
+    terminal: Path<String>,
+) -> Result<Json<CardEntry>, Fault> {
+    if let Ok(name) = terminal.parse()
+        && app.terminals.owner(&name).await?.is_some()
+    {
+        let Administrator(Caller { user, .. }) = &administrator;
+        app.cards.restore(&name, user).await?;
+    }
+    read(app, administrator, terminal).await
+}
+
 impl CardEntry {
     fn absent(terminal: &Name) -> Self {
         Self {
             terminal: terminal.to_string(),
             state: CardStateName::Absent,
+            reason: None,
             pid: None,
             memory_kib: None,
             credentials: 0,
@@ -125,6 +152,7 @@ impl From<CardStatus> for CardEntry {
         Self {
             terminal: status.terminal.into(),
             state,
+            reason: status.refused.map(|why| why.name()),
             pid: status.pid,
             memory_kib: status.memory_kib,
             credentials: status.credentials,

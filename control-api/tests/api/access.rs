@@ -9,11 +9,13 @@ use crate::support::{Daemon, answer, refusal};
 const PUBLIC: [&str; 4] = ["GET /healthz", "GET /readyz", "GET /metrics", "POST /v1/sessions"];
 
 /// Operations that only an administrator may call.
-const ADMINISTRATION: [&str; 7] = [
+const ADMINISTRATION: [&str; 9] = [
     "/v1/users",
     "/v1/users/{user}",
     "/v1/cards",
     "/v1/cards/{terminal}",
+    "/v1/cards/{terminal}/restore",
+    "/v1/anchor",
     "/v1/audit",
     "/v1/orphans",
     "/v1/orphans/{orphan}",

@@ -7,4 +7,5 @@ mod durability;
 mod every_write;
 mod foreign_authority;
 mod life_cycle;
+mod rollback;
 mod users;

@@ -47,6 +47,8 @@ async fn demo() -> anyhow::Result<()> {
 fn config(directory: &TempDir) -> Config {
     Config {
         data: directory.path().join("data"),
+        anchor: None,
+        accept_new_anchor: false,
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         tls: None,
         authority: None,
