@@ -9,6 +9,8 @@ use std::{
 
 /// The store's database, in the data directory.
 pub const DATABASE: &str = "store.db";
+/// The anchor, in the data directory unless it stands elsewhere.
+pub const ANCHOR: &str = "anchor";
 /// The public key of the host's signing key, hexadecimal, in the data directory.
 pub const PUBLIC_KEY: &str = "pki/signing.pub";
 
@@ -58,6 +60,11 @@ impl DataDir {
     /// The store's database.
     pub fn database(&self) -> PathBuf {
         self.root.join(DATABASE)
+    }
+
+    /// The anchor, unless it stands elsewhere.
+    pub fn anchor(&self) -> PathBuf {
+        self.root.join(ANCHOR)
     }
 
     /// The launcher's host key. The daemon only names it and never opens it.

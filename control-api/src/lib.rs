@@ -5,10 +5,12 @@
 //!                  │                     │
 //!                  └─ channel ─▶ card ◀──┘ ─▶ launcher
 //!                       wrapping ─┴─▶ store ◀─ audit
+//!                                 └─▶ anchor (what the store cannot know of itself)
 //! ```
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod anchor;
 pub mod audit;
 pub mod auth;
 pub mod authority;

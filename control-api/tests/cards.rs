@@ -6,6 +6,8 @@ mod park;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use cardhost::{
+    anchor,
+    audit::{Audit, SigningKey},
     card::{CardError, Cards, Presence},
     launcher::{Config, Image, Launcher},
     store::Store,
@@ -33,7 +35,10 @@ async fn world() -> World {
     store.write(terminals).await.unwrap();
     let launcher = launcher(directory.path());
     launcher.ready().await.expect("cards can run here");
-    World { cards: Cards::new(store.clone(), launcher), store, _directory: directory }
+    let settings = anchor::Settings { path: directory.path().join("anchor"), accept_new: false };
+    let audit = Audit::new(SigningKey::open(&directory.path().join("audit.key")).unwrap());
+    let guard = anchor::open(settings, &store, &audit).await.unwrap();
+    World { cards: Cards::new(store.clone(), launcher, guard), store, _directory: directory }
 }
 
 fn launcher(directory: &Path) -> Launcher {

@@ -8,6 +8,8 @@ use aes_gcm_siv::{
     aead::{Aead as _, Payload},
 };
 use cardhost::{
+    anchor,
+    audit::{Audit, SigningKey},
     auth::name::Name,
     card::{CardError, Cards},
     launcher::{Config, Image, Launcher, LauncherError},
@@ -44,7 +46,10 @@ impl World {
         let launcher = launcher(directory.path());
         launcher.ready().await.expect("these tests need /dev/kvm");
         let keys = WrappingKeys::new(store.clone(), launcher.clone());
-        Self { cards: Cards::new(store.clone(), launcher), keys, store, directory }
+        let settings = anchor::Settings { path: directory.path().join("anchor"), accept_new: false };
+        let audit = Audit::new(SigningKey::open(&directory.path().join("audit.key")).unwrap());
+        let guard = anchor::open(settings, &store, &audit).await.unwrap();
+        Self { cards: Cards::new(store.clone(), launcher, guard), keys, store, directory }
     }
 
     fn host_key(&self) -> PathBuf {

@@ -76,8 +76,14 @@ impl Daemon {
 
     /// A start on the same data directory and address. The old process must have ended.
     pub async fn restart(&mut self) {
+        self.restart_with(&[]).await;
+    }
+
+    /// The same with further options for this start alone.
+    pub async fn restart_with(&mut self, options: &[&str]) {
+        let options: Vec<_> = self.options.iter().cloned().chain(options.iter().map(Into::into)).collect();
         let address = self.address();
-        self.server = serve(&self.program, self.directory.path(), &address, &self.options).await;
+        self.server = serve(&self.program, self.directory.path(), &address, &options).await;
     }
 
     /// Its data directory.

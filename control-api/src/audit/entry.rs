@@ -31,6 +31,14 @@ pub enum Action {
     CardWoken,
     /// A card was destroyed.
     CardDestroyed,
+    /// An older state of a card was put back: the card is refused.
+    CardRolledBack,
+    /// An operator accepted the present state of a card that was refused.
+    CardRestored,
+    /// Cards that the anchor knows are missing from the store.
+    CardsMissing,
+    /// An operator accepted a new anchor in the place of one that was missing or did not fit.
+    AnchorReplaced,
     /// A certificate was issued and stored in the card.
     CertificateCreated,
     /// The creation of a certificate was undone.

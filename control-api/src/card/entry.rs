@@ -11,11 +11,11 @@ use std::{
     },
 };
 
-use cardhost_wire::{control::Refusal, port::Protocol};
+use cardhost_wire::port::Protocol;
 use tokio::sync::{self, watch};
 
 use super::{
-    Cards, Presence,
+    Cards, Presence, Refused,
     live::{Live, Use},
 };
 use crate::auth::name::Name;
@@ -38,7 +38,7 @@ pub(super) struct Entry {
 pub(super) enum Standing {
     AtRest,
     Live(Arc<Live>),
-    Refused(Refusal),
+    Refused(Refused),
 }
 
 impl Entry {
@@ -128,7 +128,10 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut entries = self.cards.entries();
         let is_last = self.entry.holders.fetch_sub(1, Ordering::Relaxed) == 1;
-        if is_last && matches!(*self.entry.standing(), Standing::AtRest) {
+        // A state that was put back is found again.
+        let says_nothing =
+            matches!(*self.entry.standing(), Standing::AtRest | Standing::Refused(Refused::RolledBack(_)));
+        if is_last && says_nothing {
             entries.remove(&self.entry.terminal);
         }
     }
@@ -143,6 +146,14 @@ impl Presence {
             }
             Self::Absent { .. } => false,
         }
+    }
+
+    /// The card is there and must not be used; true if that is news.
+    pub(super) fn withdraw(&mut self, reason: &'static str) -> bool {
+        let absent = Self::Absent { reason };
+        let news = *self != absent;
+        *self = absent;
+        news
     }
 
     /// Follows the store; true if that changed anything.

@@ -18,7 +18,9 @@ mod link;
 mod live;
 mod park;
 mod ports;
+mod refused;
 mod registry;
+mod rollback;
 mod roster;
 mod start;
 mod status;
@@ -26,13 +28,14 @@ mod task;
 
 use std::{sync::Arc, time::Duration};
 
-use cardhost_wire::control::{Failure, Refusal};
+use cardhost_wire::control::Failure;
 
 pub use channel::Channel;
+pub use refused::Refused;
 pub use registry::Cards;
 pub use status::CardStatus;
 
-use crate::{launcher::LauncherError, store::StoreError};
+use crate::{anchor::AnchorError, launcher::LauncherError, store::StoreError};
 
 /// How long a card may take from its launch until it is started.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,9 +61,15 @@ pub enum CardError {
     /// The host's store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The guest does not accept its stored state.
-    #[error("the card refuses its stored state: {0:?}")]
-    Refused(Refusal),
+    /// It does not start until somebody acts.
+    #[error("the card is refused: {0}")]
+    Refused(Refused),
+    /// No old state of it was put back.
+    #[error("the card is not refused for an old state")]
+    NotRolledBack,
+    /// The anchor cannot be written.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
     /// The guest ended while it was asked.
     #[error("the card stopped")]
     Stopped,

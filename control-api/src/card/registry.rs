@@ -29,6 +29,7 @@ use super::{
     task::{End, Mail, Task},
 };
 use crate::{
+    anchor::Guard,
     auth::name::Name,
     launcher::{CardStart, Instance, Launcher, LauncherError},
     store::{
@@ -48,16 +49,17 @@ pub struct Cards(Arc<Inner>);
 struct Inner {
     store: Store,
     launcher: Launcher,
+    guard: Guard,
     entries: Mutex<HashMap<Name, Arc<Entry>>>,
     roster: Roster,
     ended: Notify,
 }
 
 impl Cards {
-    /// The cards in this store, run by this launcher.
-    pub fn new(store: Store, launcher: Launcher) -> Self {
+    /// The cards in this store, run by this launcher. The guard refuses those whose old state was put back.
+    pub fn new(store: Store, launcher: Launcher, guard: Guard) -> Self {
         let (entries, roster) = (Mutex::default(), Roster::default());
-        Self(Arc::new(Inner { store, launcher, entries, roster, ended: Notify::new() }))
+        Self(Arc::new(Inner { store, launcher, guard, entries, roster, ended: Notify::new() }))
     }
 
     /// Reserves the terminal's channel of this protocol; the card need not be there yet.
@@ -147,7 +149,7 @@ impl Cards {
         }
         entry.wait_until_gone().await;
         let began = time::Instant::now();
-        let (card, link, instance) = self.launch_stored(&entry.terminal).await?;
+        let (card, link, instance) = self.launch_stored(entry).await?;
         self.note_key(&card, &instance).await?;
         let card = self.bring_up(entry, card.card, link, instance, card.epoch).await?;
         metrics::counter!("cardhost_card_wakes_total").increment(1);
@@ -184,10 +186,12 @@ impl Cards {
     }
 
     /// The wrapping key may be retired between a read of the wrapped key and its use: then another one stands there.
-    async fn launch_stored(&self, terminal: &Name) -> Result<(CardRecord, Link, Instance), CardError> {
+    async fn launch_stored(&self, entry: &Entry) -> Result<(CardRecord, Link, Instance), CardError> {
+        let terminal = &entry.terminal;
         let mut refused = None;
         loop {
             let (card, state) = self.load(terminal).await?.ok_or(CardError::Absent)?;
+            self.admit(entry, &card).await?;
             let wrapped_key = Some(card.wrapped_key.clone());
             let start = CardStart {
                 card: card.card,
@@ -281,7 +285,8 @@ impl Cards {
         *entry.standing() = Standing::Live(live.clone());
         self.0.roster.enter(&live);
         let (guest, ports, store) = (Guest::new(reader), Ports::new(), self.0.store.clone());
-        let task = Task { card, store, link, guest, ports, statistics: Vec::new(), ending: None };
+        let guard = self.0.guard.clone();
+        let task = Task { card, store, guard, link, guest, ports, statistics: Vec::new(), ending: None };
         let (cards, entry) = (self.clone(), entry.clone());
         let span = tracing::info_span!("card", terminal = %entry.terminal, pid = live.pid);
         let life = async move {
@@ -314,15 +319,21 @@ impl Cards {
         }
     }
 
-    async fn refresh(&self, entry: &Entry) -> Result<(), StoreError> {
+    pub(super) async fn refresh(&self, entry: &Entry) -> Result<(), StoreError> {
         let terminal = entry.terminal.clone();
         let read = move |connection: &rusqlite::Connection| {
             let found = cards::find(connection, &terminal)?.filter(|card| card.state == CardState::InUse);
             let Some(card) = found else { return Ok(None) };
             let is_empty = cards::count_credentials(connection, &card.card)? == 0;
-            Ok(card.atr.filter(|_| !is_empty))
+            Ok(Some((card, is_empty)))
         };
-        let atr = self.0.store.read(read).await?;
+        let found = self.0.store.read(read).await?;
+        if let Some((card, _)) = &found
+            && self.rolled_back(entry, card).await?.is_some()
+        {
+            return Ok(());
+        }
+        let atr = found.and_then(|(card, is_empty)| card.atr.filter(|_| !is_empty));
         entry.presence.send_if_modified(|presence| presence.update(atr));
         Ok(())
     }
@@ -350,8 +361,13 @@ impl Cards {
         &self.0.store
     }
 
+    /// What compares stored states with the anchor.
+    pub fn guard(&self) -> &Guard {
+        &self.0.guard
+    }
+
     /// Holds the terminal's entry, made if there is none.
-    fn hold(&self, terminal: &Name) -> Held {
+    pub(super) fn hold(&self, terminal: &Name) -> Held {
         let mut entries = self.entries();
         let entry = entries.entry(terminal.clone()).or_insert_with(|| Arc::new(Entry::new(terminal)));
         Held::new(self, entry)

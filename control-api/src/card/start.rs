@@ -11,6 +11,7 @@ use super::{
     CardError, Violation,
     guest::{next_message, panicked, send},
     link::Link,
+    refused::Refused,
     task,
 };
 
@@ -62,7 +63,7 @@ async fn verdict(link: &mut Link, reader: &mut FrameReader) -> Result<Started, C
         }
         match next_message(reader)? {
             Some(GuestMessage::Started(started)) => return Ok(started),
-            Some(GuestMessage::Refused(why)) => return Err(CardError::Refused(why)),
+            Some(GuestMessage::Refused(why)) => return Err(CardError::Refused(Refused::State(why))),
             Some(GuestMessage::Panic(text)) => return Err(panicked(&text)),
             Some(_) => return Err(CardError::Misbehaved(Violation::Unexpected)),
             None => {}

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use cardhost_wire::{control::Refusal, launch::Isolation, link::Statistics};
+use cardhost_wire::{launch::Isolation, link::Statistics};
 use futures_util::future::join_all;
 use tokio::{sync::oneshot, time};
 
-use super::{CardError, Cards, entry::Standing, task::Mail};
+use super::{CardError, Cards, Refused, entry::Standing, task::Mail};
 use crate::{
     auth::name::Name,
     store::cards::{self, CardRecord},
@@ -24,8 +24,8 @@ pub struct CardStatus {
     pub pid: Option<u32>,
     /// Resident memory of the guest, KiB, if it is live.
     pub memory_kib: Option<u64>,
-    /// Why its guest does not accept the stored state, if so.
-    pub refused: Option<Refusal>,
+    /// Why it is refused, if so.
+    pub refused: Option<Refused>,
     /// Its credentials.
     pub credentials: u32,
     /// SHA-256 of its guest image.
@@ -44,7 +44,7 @@ impl Cards {
             Ok(Some((card, credentials)))
         });
         let Some((card, credentials)) = found.await? else { return Ok(None) };
-        let mut status = self.describe(card, credentials);
+        let mut status = self.describe(card, credentials).await?;
         status.memory_kib = self.memory_kib(terminal).await;
         Ok(Some(status))
     }
@@ -59,7 +59,11 @@ impl Cards {
             };
             found.into_iter().map(count).collect::<rusqlite::Result<Vec<_>>>()
         });
-        Ok(read.await?.into_iter().map(|(card, credentials)| self.describe(card, credentials)).collect())
+        let mut statuses = Vec::new();
+        for (card, credentials) in read.await? {
+            statuses.push(self.describe(card, credentials).await?);
+        }
+        Ok(statuses)
     }
 
     /// Asks the live ones among these cards for their memory, all at once.
@@ -71,16 +75,24 @@ impl Cards {
         join_all(statuses.into_iter().map(ask)).await
     }
 
-    fn describe(&self, card: CardRecord, credentials: u32) -> CardStatus {
-        let known = self.entries().get(&card.terminal).cloned();
-        let (pid, refused) = known.map_or((None, None), |entry| match &*entry.standing() {
+    async fn describe(&self, card: CardRecord, credentials: u32) -> Result<CardStatus, CardError> {
+        let (pid, mut refused) = self.standing(&card.terminal);
+        if pid.is_none() {
+            // Also where nobody has used the card since its old state was put back.
+            let rollback = self.guard().check(&card).await?.map(Refused::RolledBack);
+            refused = rollback.or(refused.filter(|why| matches!(why, Refused::State(_))));
+        }
+        let (terminal, image, isolation) = (card.terminal, card.measurement, self.isolation());
+        Ok(CardStatus { terminal, pid, memory_kib: None, refused, credentials, image, isolation })
+    }
+
+    fn standing(&self, terminal: &Name) -> (Option<u32>, Option<Refused>) {
+        let known = self.entries().get(terminal).cloned();
+        known.map_or((None, None), |entry| match &*entry.standing() {
             Standing::Live(live) if live.is_running() => (Some(live.pid), None),
             Standing::Refused(why) => (None, Some(*why)),
             Standing::AtRest | Standing::Live(_) => (None, None),
-        });
-        let (terminal, image) = (card.terminal, card.measurement);
-        let isolation = self.isolation();
-        CardStatus { terminal, pid, memory_kib: None, refused, credentials, image, isolation }
+        })
     }
 
     async fn memory_kib(&self, terminal: &Name) -> Option<u64> {

@@ -7,6 +7,7 @@ use cardhost_wire::{
     link::{Kind, Report, Statistics},
     port::{Port, Protocol},
 };
+use rusqlite::Transaction;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{self, Instant},
@@ -20,9 +21,12 @@ use super::{
     link::{Frame, Link},
     ports::{Ports, Reply, Response},
 };
-use crate::store::{
-    Store,
-    cards::{self, CommitOutcome},
+use crate::{
+    anchor::{Guard, StateDigest},
+    store::{
+        Store,
+        cards::{self, CommitOutcome},
+    },
 };
 
 /// How long a card that is ending may take to deliver its last answers.
@@ -61,6 +65,7 @@ pub(super) enum End {
 pub(super) struct Task {
     pub(super) card: CardId,
     pub(super) store: Store,
+    pub(super) guard: Guard,
     pub(super) link: Link,
     pub(super) guest: Guest,
     pub(super) ports: Ports,
@@ -161,11 +166,16 @@ impl Task {
 
     /// Makes a commit durable and says so; a store that fails is the host's fault and leaves the card alive.
     async fn commit(&mut self, commit: Commit, intent: Option<Uuid>) -> Result<(), CardError> {
-        let (card, epoch) = (self.card, commit.epoch);
-        let stored =
-            self.store.write(move |transaction| cards::commit(transaction, &card, &commit, intent)).await;
+        let (card, epoch, digest) = (self.card, commit.epoch, StateDigest::of(Some(&commit.head)));
+        let anchor = self.guard.anchor().clone();
+        let write = move |transaction: &Transaction<'_>| {
+            anchor.remember(transaction)?;
+            cards::commit(transaction, &card, &commit, intent)
+        };
+        let stored = self.store.write(write).await;
         match stored {
             Ok(CommitOutcome::Stored { last_credential_gone }) => {
+                self.guard.committed(card, epoch, digest);
                 guest::send(&mut self.link, &HostMessage::Committed(epoch));
                 if last_credential_gone {
                     self.ending = Some(Instant::now() + LAST_ANSWERS);

@@ -134,7 +134,8 @@ fn told(destruction: &Destruction) -> String {
     lines.chain(destruction.meaning.clone()).collect::<Vec<_>>().join("\n")
 }
 
-fn public_key(data: &Path, given: Option<String>) -> anyhow::Result<Vec<u8>> {
+/// The given public key, or the one in the data directory.
+pub(super) fn public_key(data: &Path, given: Option<String>) -> anyhow::Result<Vec<u8>> {
     let noted = || {
         let path = data.join(data_dir::PUBLIC_KEY);
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))

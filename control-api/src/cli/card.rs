@@ -1,7 +1,9 @@
 //! `cardhost card`.
 
+use std::io::{self, IsTerminal as _};
+
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{RemoteCommand, client::Client, output::Output};
 use crate::auth::name::Name;
@@ -41,6 +43,18 @@ enum Command {
         /// The terminal's name.
         terminal: Name,
     },
+    /// Accepts the stored state of a card that is refused because an old state was put back.
+    ///
+    /// The card goes on from that state: PIN tries that were used up since may be there again, keys and certificates
+    /// made since are gone, and deleted ones are back. Find out first who put the old state back. The audit log says who
+    /// restored the card.
+    Restore {
+        /// The terminal's name.
+        terminal: Name,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Lists the certificates on a terminal's card.
     Certificates {
         /// The terminal's name.
@@ -69,6 +83,11 @@ impl RemoteCommand for Card {
             Command::Wake { terminal } => {
                 output.object(&client.post(&format!("/v1/cards/{terminal}/wake"), &json!({})).await?);
             }
+            Command::Restore { terminal, yes } => {
+                let path = format!("/v1/cards/{terminal}");
+                confirm(&client.get(&path).await?, yes)?;
+                output.object(&client.post(&format!("{path}/restore"), &json!({})).await?);
+            }
             Command::Certificates { terminal } => {
                 let certificates = client.get(&format!("/v1/terminals/{terminal}/certificates")).await?;
                 output.list(
@@ -80,4 +99,23 @@ impl RemoteCommand for Card {
         }
         Ok(())
     }
+}
+
+/// Says what a restoration means, and goes on only if the operator wants that.
+fn confirm(card: &Value, yes: bool) -> anyhow::Result<()> {
+    let text = |member: &str| card[member].as_str().unwrap_or("none").to_owned();
+    eprintln!("The card of {} is {}: {}.", text("terminal"), text("state"), text("reason"));
+    eprintln!(
+        "Restoring it accepts its present, older state: used PIN tries may be there again, newer keys and \
+         certificates are gone, deleted ones are back."
+    );
+    if yes {
+        return Ok(());
+    }
+    anyhow::ensure!(io::stdin().is_terminal(), "not restored: say --yes to restore it");
+    eprint!("Restore it? [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    anyhow::ensure!(answer.trim().eq_ignore_ascii_case("y"), "not restored");
+    Ok(())
 }

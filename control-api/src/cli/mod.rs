@@ -1,5 +1,6 @@
 //! The command line.
 
+mod anchor;
 mod audit;
 mod card;
 pub mod client;
@@ -42,6 +43,7 @@ enum Command {
     Terminal(Remote<terminal::Terminal>),
     Card(Remote<card::Card>),
     Key(Remote<key::Key>),
+    Anchor(anchor::Anchor),
     Audit(audit::Audit),
 }
 
@@ -105,6 +107,7 @@ impl Command {
             Self::Terminal(terminal) => terminal.run(),
             Self::Card(card) => card.run(),
             Self::Key(key) => key.run(),
+            Self::Anchor(anchor) => anchor.run(),
             Self::Audit(audit) => audit.run(),
         }
     }

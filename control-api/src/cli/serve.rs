@@ -27,6 +27,14 @@ pub struct Serve {
     /// Data directory; made if it is not there, locked against a second daemon.
     #[arg(long, value_name = "DIR", default_value = "cardhost-data", env = "CARDHOST_DATA")]
     data: PathBuf,
+    /// The anchor: what tells that an old copy of the store, or of a card, was put back. By default DIR/anchor; on
+    /// another disk, or where the store's backups do not reach, it tells more.
+    #[arg(long, value_name = "FILE", env = "CARDHOST_ANCHOR")]
+    anchor: Option<PathBuf>,
+    /// State that the store's present state is the right one, though the anchor is missing, damaged or does not fit: a
+    /// new one is made of it, the old one is put aside, and the audit log says so. For one start; leave it out then.
+    #[arg(long)]
+    accept_new_anchor: bool,
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
@@ -106,6 +114,8 @@ impl Serve {
         let tls = self.tls_cert.zip(self.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
         Config {
             data: self.data,
+            anchor: self.anchor,
+            accept_new_anchor: self.accept_new_anchor,
             listen: self.listen,
             tls,
             authority: self.authority.choice(),

@@ -12,6 +12,10 @@ use crate::server::Limits;
 pub struct Config {
     /// The data directory.
     pub data: PathBuf,
+    /// The anchor's file, if not in the data directory.
+    pub anchor: Option<PathBuf>,
+    /// An operator states that the store is right though its anchor is missing or does not fit.
+    pub accept_new_anchor: bool,
     /// Where to listen.
     pub listen: SocketAddr,
     /// The operator's own TLS identity instead of the host CA's.

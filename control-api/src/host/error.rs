@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use super::AdministratorFileError;
 use crate::{
-    audit::SigningKeyError, authority::AuthorityConfigError, data_dir::DataDirError, launcher::LauncherError,
-    pki::PkiError, server::TlsError, store::StoreError,
+    anchor::AnchorError, audit::SigningKeyError, authority::AuthorityConfigError, data_dir::DataDirError,
+    launcher::LauncherError, pki::PkiError, server::TlsError, store::StoreError,
 };
 
 /// Why the daemon does not start.
@@ -23,6 +23,9 @@ pub enum StartError {
     /// The key that signs receipts and audit heads.
     #[error(transparent)]
     SigningKey(#[from] SigningKeyError),
+    /// The anchor.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
     /// The launcher.
     #[error(transparent)]
     Launcher(#[from] LauncherError),

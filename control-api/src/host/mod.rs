@@ -13,6 +13,7 @@ use futures_util::future::join_all;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
+    anchor::{self, Anchor, AnchorError},
     audit::{Audit, SigningKey},
     auth::password::Passwords,
     authority::Authority,
@@ -47,6 +48,8 @@ const STOPPED_AT_A_TIME: usize = 256;
 pub struct App {
     /// The store.
     pub store: Store,
+    /// The anchor.
+    pub anchor: Anchor,
     /// The audit log.
     pub audit: Audit,
     /// Cards.
@@ -86,6 +89,8 @@ pub struct Host {
     reconciling: JoinHandle<()>,
     embedded: Option<Embedded>,
     cards: Cards,
+    store: Store,
+    anchor: Anchor,
     // Last: the lock on the data directory outlives everything that writes there.
     directory: Arc<DataDir>,
 }
@@ -96,6 +101,8 @@ impl Host {
         if config.default_keys && !config.listen.ip().is_loopback() {
             return Err(StartError::DefaultKeysInPublic);
         }
+        // First of all: what is found at the start is counted too.
+        Metrics::install();
         let directory = Arc::new(DataDir::open(&config.data)?);
         let pki = Pki::open(&directory)?;
         let store = Store::open(&directory.database())?;
@@ -106,19 +113,21 @@ impl Host {
         let server_tls = server_config(chain, key, pki.devices.der())?;
         let (end, ending) = watch::channel(false);
         let audit = audit(&directory)?;
-        let cards = Cards::new(store.clone(), launcher(&config, &directory)?);
+        let guard = anchor::open(anchor_settings(&config, &directory), &store, &audit).await?;
+        let anchor = guard.anchor().clone();
+        let cards = Cards::new(store.clone(), launcher(&config, &directory)?, guard);
         let (embedded, authority) = authority(&config, &directory).await?;
         let life_cycle = LifeCycle::new(store.clone(), cards, authority, audit, config.default_keys);
-        let app = Arc::new(app(store, life_cycle, pki, config.limits, ending.clone()));
+        let app = Arc::new(app(store, anchor, life_cycle, pki, config.limits, ending.clone()));
         app.idempotency.forget_unanswered().await?;
         administrator::ensure(&app, &directory, &url, &ca_pem).await?;
         let (life_cycle, reconciling) = (app.life_cycle.clone(), ending.clone());
         let reconciling = tokio::spawn(async move { life_cycle.run(reconciling).await });
         let server = Server::new(listener, server_tls, http::router(&app), config.limits);
         let serving = tokio::spawn(server.serve(ending));
-        let cards = app.cards.clone();
+        let (cards, store, anchor) = (app.cards.clone(), app.store.clone(), app.anchor.clone());
         tokio::spawn(warm_up(cards.clone()));
-        Ok(Self { url, address, end, serving, reconciling, embedded, cards, directory })
+        Ok(Self { url, address, end, serving, reconciling, embedded, cards, store, anchor, directory })
     }
 
     /// Where it serves, for example `https://127.0.0.1:8443`.
@@ -148,6 +157,9 @@ impl Host {
             embedded.stop().await;
         }
         stop_cards(&self.cards).await;
+        if let Err(error) = close_anchor(&self.anchor, &self.store).await {
+            tracing::error!(%error, "the anchor stays behind the store");
+        }
     }
 }
 
@@ -163,6 +175,18 @@ async fn stop_cards(cards: &Cards) {
     for some in cards.live().chunks(STOPPED_AT_A_TIME) {
         join_all(some.iter().map(|terminal| cards.stop(terminal))).await;
     }
+}
+
+/// Brings the anchor up to the store, and lets the store remember it.
+async fn close_anchor(anchor: &Anchor, store: &Store) -> Result<(), AnchorError> {
+    anchor.close().await?;
+    let anchor = anchor.clone();
+    Ok(store.write(move |transaction| anchor.remember(transaction)).await?)
+}
+
+fn anchor_settings(config: &Config, directory: &DataDir) -> anchor::Settings {
+    let path = config.anchor.clone().unwrap_or_else(|| directory.anchor());
+    anchor::Settings { path, accept_new: config.accept_new_anchor }
 }
 
 /// Opens the signing key and puts its public key beside it, for whoever verifies offline.
@@ -184,7 +208,14 @@ fn launcher(config: &Config, directory: &DataDir) -> Result<Launcher, LauncherEr
     })
 }
 
-fn app(store: Store, life_cycle: LifeCycle, pki: Pki, limits: Limits, end: watch::Receiver<bool>) -> App {
+fn app(
+    store: Store,
+    anchor: Anchor,
+    life_cycle: LifeCycle,
+    pki: Pki,
+    limits: Limits,
+    end: watch::Receiver<bool>,
+) -> App {
     let (audit, cards) = (life_cycle.audit().clone(), life_cycle.cards().clone());
     App {
         users: Users::new(store.clone(), audit.clone()),
@@ -193,6 +224,7 @@ fn app(store: Store, life_cycle: LifeCycle, pki: Pki, limits: Limits, end: watch
         sessions: Sessions::new(store.clone()),
         idempotency: Idempotency::new(store.clone()),
         store,
+        anchor,
         audit,
         cards,
         life_cycle,

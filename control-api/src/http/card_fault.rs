@@ -12,6 +12,8 @@ impl From<CardError> for Fault {
             CardError::ChannelInUse => Self::new(Kind::CHANNEL_IN_USE, error.to_string()),
             CardError::InSession => Self::new(Kind::CARD_BUSY, error.to_string()),
             CardError::Refused(_) => Self::new(Kind::CARD_REFUSED, error.to_string()).because(error),
+            CardError::NotRolledBack => Self::new(Kind::CONFLICT, error.to_string()),
+            CardError::Anchor(_) => Self::new(Kind::UNAVAILABLE, error.to_string()).because(error),
             CardError::Declined(failure) => declined(failure),
             CardError::TooLong => Self::new(Kind::INVALID_VALUE, error.to_string()),
             CardError::Store(error) => error.into(),

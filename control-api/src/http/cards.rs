@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    access::{Access, Administrator},
+    access::{Access, Administrator, Caller},
     body::OptionalJsonBody,
     operation::operations,
     page::Page,
@@ -33,6 +33,7 @@ pub fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .routes(operators(routes!(read)))
         .routes(operators(routes!(park)))
         .routes(operators(routes!(wake)))
+        .routes(operators(routes!(restore)))
 }
 
 /// Some cards, in the order of their terminals' names.
@@ -49,6 +50,10 @@ struct CardPage {
 struct CardEntry {
     terminal: String,
     state: CardStateName,
+    /// Why it is refused: `guest-refuses-state`, `state-older-than-anchor`, `state-differs-from-anchor` or
+    /// `destroyed-before`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     /// Its process, if it is live.
     #[serde(skip_serializing_if = "Option::is_none")]
     pid: Option<u32>,
@@ -93,7 +98,7 @@ enum CardStateName {
     Live,
     /// It is only its sealed state; its next use starts it.
     Parked,
-    /// Its guest does not accept the stored state.
+    /// It does not start until somebody acts; `reason` says why.
     Refused,
 }
 
@@ -208,11 +213,35 @@ async fn record(app: &App, entry: Entry) -> Result<(), Fault> {
     Ok(app.store.write(move |transaction| audit.append(transaction, &entry)).await?)
 }
 
+/// Accepts the stored state of a card that is refused because an old state was put back. The card goes on from there:
+/// retry counters and keys are those of the old state. Audited.
+#[utoipa::path(post, path = "/v1/cards/{terminal}/restore", tag = "cards", params(("terminal" = String, Path)), responses(
+    (status = 200, description = "the card", body = CardEntry),
+    (status = 403, description = "administrator-only", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "not-found: there is no such terminal", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "card-absent; conflict: no old state was put back", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "unavailable: the anchor cannot be written", body = Problem, content_type = "application/problem+json"),
+))]
+async fn restore(
+    app: State<Arc<App>>,
+    administrator: Administrator,
+    terminal: Path<String>,
+) -> Result<Json<CardEntry>, Fault> {
+    if let Ok(name) = terminal.parse()
+        && app.terminals.owner(&name).await?.is_some()
+    {
+        let Administrator(Caller { user, .. }) = &administrator;
+        app.cards.restore(&name, user).await?;
+    }
+    read(app, administrator, terminal).await
+}
+
 impl CardEntry {
     fn absent(terminal: &Name, isolation: Isolation) -> Self {
         Self {
             terminal: terminal.to_string(),
             state: CardStateName::Absent,
+            reason: None,
             pid: None,
             isolation: isolation.into(),
             memory_kib: None,
@@ -232,6 +261,7 @@ impl From<CardStatus> for CardEntry {
         Self {
             terminal: status.terminal.into(),
             state,
+            reason: status.refused.map(|why| why.name()),
             pid: status.pid,
             isolation: status.isolation.into(),
             memory_kib: status.memory_kib,

@@ -1,6 +1,7 @@
 //! The REST interface and the terminal channel: one file per resource.
 
 pub mod access;
+mod anchor;
 mod audit;
 mod authentications;
 pub mod body;
@@ -57,5 +58,6 @@ pub fn operations(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .merge(channel::routes(app))
         .merge(cards::routes(app))
         .merge(host_key::routes(app))
+        .merge(anchor::routes(app))
         .merge(audit::routes(app))
 }

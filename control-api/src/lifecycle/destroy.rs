@@ -56,6 +56,7 @@ impl LifeCycle {
         let (audit, by) = (self.0.audit.clone(), by.clone());
         let state = move |transaction: &Transaction<'_>| conclude(transaction, &audit, &destruction, by);
         let receipt = self.0.store.write(state).await?;
+        self.0.cards.guard().destroyed(card.card);
         self.0.cards.announce(terminal).await?;
         metrics::counter!("cardhost_cards_destroyed_total").increment(1);
         Ok(Some(receipt))

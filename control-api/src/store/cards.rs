@@ -95,6 +95,32 @@ pub fn ending(connection: &Connection) -> rusqlite::Result<Vec<CardRecord>> {
     connection.prepare_cached(&sql)?.query_map([], card)?.collect()
 }
 
+/// Every card's identity, in order.
+pub fn ids(connection: &Connection) -> rusqlite::Result<Vec<CardId>> {
+    connection.prepare("SELECT card FROM cards ORDER BY card")?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// What `read` makes of every card's identity, epoch and sealed head.
+pub fn states<T>(
+    connection: &Connection,
+    read: impl Fn(CardId, u64, Option<&[u8]>) -> T,
+) -> rusqlite::Result<Vec<T>> {
+    let mut statement = connection.prepare("SELECT card, epoch, head FROM cards")?;
+    let rows = statement
+        .query_map([], |row| Ok(read(row.get(0)?, row.get(1)?, row.get_ref(2)?.as_blob_or_null()?)))?;
+    rows.collect()
+}
+
+/// The cards that were destroyed, as their receipts say.
+pub fn destroyed(connection: &Connection) -> rusqlite::Result<Vec<CardId>> {
+    connection.prepare("SELECT card FROM receipts")?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// True if there is a receipt of this card's destruction.
+pub fn is_destroyed(connection: &Connection, card: &CardId) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM receipts WHERE card = ?1")?.exists([card])
+}
+
 /// Adds a card without state.
 pub fn insert(transaction: &Transaction<'_>, card: &CardRecord) -> rusqlite::Result<()> {
     transaction.execute(

@@ -10,6 +10,7 @@
 //! `secure_delete` overwrites what is deleted in the database file; [`Store::scrub`] empties the log as well. What a
 //! crash or a full disk kept from being scrubbed is scrubbed later, at the next start at the latest.
 
+pub mod anchor;
 pub mod cards;
 pub mod certificates;
 mod columns;
@@ -37,7 +38,7 @@ use tokio::{
 
 use writer::Writer;
 
-const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("schema/v1.sql"))];
+const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("schema/v1.sql")), M::up(include_str!("schema/v2.sql"))];
 /// Connections that read.
 const READERS: usize = 4;
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;

@@ -9,7 +9,7 @@ use crate::support::{Daemon, answer, refusal};
 const PUBLIC: [&str; 4] = ["GET /healthz", "GET /readyz", "GET /metrics", "POST /v1/sessions"];
 
 /// Operations that only an administrator may call.
-const ADMINISTRATION: [&str; 10] = [
+const ADMINISTRATION: [&str; 12] = [
     "/v1/host-key/rotation",
     "/v1/users",
     "/v1/users/{user}",
@@ -17,6 +17,8 @@ const ADMINISTRATION: [&str; 10] = [
     "/v1/cards/{terminal}",
     "/v1/cards/{terminal}/park",
     "/v1/cards/{terminal}/wake",
+    "/v1/cards/{terminal}/restore",
+    "/v1/anchor",
     "/v1/audit",
     "/v1/orphans",
     "/v1/orphans/{orphan}",

@@ -33,6 +33,8 @@ pub struct Refusal {
 pub fn config(data: &Path) -> Config {
     Config {
         data: data.into(),
+        anchor: None,
+        accept_new_anchor: false,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         tls: None,
         authority: None,

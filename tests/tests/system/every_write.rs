@@ -97,9 +97,27 @@ impl Scene {
         Some(request.send().await.ok()?.status())
     }
 
+    /// The first reconciliation of a daemon that was started anew left nothing open: before, both sides may agree on
+    /// what is about to change.
+    async fn reconciled(&self, context: &str) {
+        let mut pause = tokio::time::interval(Duration::from_millis(50));
+        let done = async {
+            loop {
+                let figures = self.daemon.anonymous(None).request(Method::GET, "/metrics").send().await;
+                let figures = figures.expect("the daemon answers").text().await.expect("figures");
+                let open = ["cardhost_intents_open 0", "cardhost_revocations_open 0"];
+                if open.iter().all(|none| figures.lines().any(|line| line == *none)) {
+                    return;
+                }
+                pause.tick().await;
+            }
+        };
+        soon(&format!("{context}: nothing is open"), done).await;
+    }
+
     /// Both sides agree, the card is there exactly while it has a credential, and every certificate works.
     async fn agrees(&self, context: &str) {
-        // Nothing tells a client of the reconciliation's end: both sides are asked until they agree.
+        // A daemon that goes on tells no client when it is done: both sides are asked until they agree.
         let mut pause = tokio::time::interval(Duration::from_millis(50));
         let agreed = async {
             loop {
@@ -213,6 +231,7 @@ async fn a_daemon_killed_at_any_write_agrees_with_the_authority_afterwards() {
             }
             scene.audit_log_verifies().await;
             scene.daemon.restart().await;
+            scene.reconciled(&context).await;
             scene.agrees(&context).await;
             scene.repeats(step, &certificates, &context).await;
         }

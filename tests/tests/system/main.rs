@@ -12,5 +12,6 @@ mod memory;
 mod park;
 mod process_isolation;
 mod random_kills;
+mod rollback;
 mod store_failure;
 mod users;

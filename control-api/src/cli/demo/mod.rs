@@ -67,6 +67,8 @@ async fn demo(isolation: Isolation) -> anyhow::Result<()> {
 fn config(directory: &TempDir, isolation: Isolation) -> Config {
     Config {
         data: directory.path().join("data"),
+        anchor: None,
+        accept_new_anchor: false,
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         tls: None,
         authority: None,
