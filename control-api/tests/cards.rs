@@ -2,13 +2,15 @@
 
 #[path = "cards/park.rs"]
 mod park;
+#[path = "cards/policy.rs"]
+mod policy;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use cardhost::{
     anchor,
     audit::{Audit, SigningKey},
-    card::{CardError, Cards, Presence},
+    card::{CardError, Cards, Presence, Settings},
     launcher::{Config, Image, Launcher},
     store::Store,
 };
@@ -30,15 +32,19 @@ struct World {
 }
 
 async fn world() -> World {
+    world_with(Settings::default()).await
+}
+
+async fn world_with(settings: Settings) -> World {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&directory.path().join("store.db")).unwrap();
     store.write(terminals).await.unwrap();
     let launcher = launcher(directory.path());
     launcher.ready().await.expect("cards can run here");
-    let settings = anchor::Settings { path: directory.path().join("anchor"), accept_new: false };
+    let anchor = anchor::Settings { path: directory.path().join("anchor"), accept_new: false };
     let audit = Audit::new(SigningKey::open(&directory.path().join("audit.key")).unwrap());
-    let guard = anchor::open(settings, &store, &audit).await.unwrap();
-    World { cards: Cards::new(store.clone(), launcher, guard), store, _directory: directory }
+    let guard = anchor::open(anchor, &store, &audit).await.unwrap();
+    World { cards: Cards::new(store.clone(), launcher, guard, settings), store, _directory: directory }
 }
 
 fn launcher(directory: &Path) -> Launcher {
@@ -68,7 +74,9 @@ fn isolation() -> Isolation {
 
 fn terminals(transaction: &rusqlite::Transaction<'_>) -> rusqlite::Result<()> {
     transaction.execute("INSERT INTO users VALUES ('jane', 'user', 'hash')", [])?;
-    transaction.execute("INSERT INTO terminals VALUES ('till-7', 'jane')", [])?;
+    for terminal in ["till-7", "till-8", "till-9"] {
+        transaction.execute("INSERT INTO terminals VALUES (?1, 'jane')", [terminal])?;
+    }
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 mod failures;
 #[path = "store/power_cuts.rs"]
 mod power_cuts;
+#[path = "store/quotas.rs"]
+mod quotas;
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -11,7 +11,7 @@ use cardhost::{
     anchor,
     audit::{Audit, SigningKey},
     auth::name::Name,
-    card::{CardError, Cards},
+    card::{CardError, Cards, Settings},
     launcher::{Config, Image, Launcher, LauncherError},
     store::{
         Store,
@@ -49,7 +49,12 @@ impl World {
         let settings = anchor::Settings { path: directory.path().join("anchor"), accept_new: false };
         let audit = Audit::new(SigningKey::open(&directory.path().join("audit.key")).unwrap());
         let guard = anchor::open(settings, &store, &audit).await.unwrap();
-        Self { cards: Cards::new(store.clone(), launcher, guard), keys, store, directory }
+        Self {
+            cards: Cards::new(store.clone(), launcher, guard, Settings::default()),
+            keys,
+            store,
+            directory,
+        }
     }
 
     fn host_key(&self) -> PathBuf {

@@ -63,6 +63,9 @@ impl Channel {
         if command.len() > MAX_COMMAND {
             return Err(CardError::TooLong);
         }
+        if let Some(rate) = self.cards.settings().apdu_rate {
+            self.entry.pace.pass(rate).await;
+        }
         let (protocol, deadline) = (self.protocol, Instant::now() + limit);
         let card = self.enter().await?;
         let response = card.ask(|reply| Mail::Exchange { protocol, command, deadline, reply }).await;

@@ -16,6 +16,7 @@ use tokio::sync::{self, watch};
 
 use super::{
     Cards, Presence, Refused,
+    limits::Pace,
     live::{Live, Use},
 };
 use crate::auth::name::Name;
@@ -30,6 +31,8 @@ pub(super) struct Entry {
     standing: Mutex<Standing>,
     pub(super) presence: watch::Sender<Presence>,
     channels: [AtomicBool; Protocol::ALL.len()],
+    /// Of the APDUs of its channels.
+    pub(super) pace: Pace,
     /// How many [`Held`] there are. Counted down, and up from nothing, only under the registry's lock.
     holders: AtomicUsize,
 }
@@ -49,6 +52,7 @@ impl Entry {
             standing: Mutex::new(Standing::AtRest),
             presence: watch::Sender::new(Presence::Absent { reason: NO_CARD }),
             channels: Default::default(),
+            pace: Pace::default(),
             holders: AtomicUsize::new(0),
         }
     }

@@ -9,14 +9,16 @@
 //!                                                       operator who insists: channels see a reset
 //! ```
 //!
-//! Every card is parked when the daemon starts. What a guest says is checked before it is used; one that breaks the protocol is killed.
+//! Every card is parked when the daemon starts. A live card that is idle parks by policy, or makes room for another. What a guest says is checked before it is used; one that breaks the protocol is killed.
 
 mod channel;
 mod entry;
 mod guest;
+mod limits;
 mod link;
 mod live;
 mod park;
+mod policy;
 mod ports;
 mod refused;
 mod registry;
@@ -31,6 +33,8 @@ use std::{sync::Arc, time::Duration};
 use cardhost_wire::control::Failure;
 
 pub use channel::Channel;
+pub use limits::{ApduRate, Settings};
+pub use policy::{MalformedPolicy, ParkPolicy};
 pub use refused::Refused;
 pub use registry::Cards;
 pub use status::CardStatus;
@@ -85,6 +89,9 @@ pub enum CardError {
     /// A terminal would notice if the card was switched off.
     #[error("the card has session state on an open channel")]
     InSession,
+    /// As many cards are live as may be, and none of those that were asked can park.
+    #[error("as many cards are live as may be, and none of them can park now")]
+    TooManyLive,
     /// The command APDU is longer than any (ISO/IEC 7816-4).
     #[error("the command is too long")]
     TooLong,

@@ -13,7 +13,10 @@ use cardhost_wire::{
     port::Protocol,
 };
 use jiff::Timestamp;
-use tokio::{sync::Notify, time};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time,
+};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -21,6 +24,7 @@ use super::{
     CardError, Channel, Presence, START_TIMEOUT,
     entry::{Entry, Held, Standing},
     guest::Guest,
+    limits::{Place, Settings},
     link::Link,
     live::{Ends, Live, Use},
     ports::Ports,
@@ -52,14 +56,24 @@ struct Inner {
     guard: Guard,
     entries: Mutex<HashMap<Name, Arc<Entry>>>,
     roster: Roster,
+    settings: Settings,
+    places: Arc<Semaphore>,
     ended: Notify,
+}
+
+/// A card's process that has yet to be started up.
+struct Launched {
+    link: Link,
+    instance: Instance,
+    place: Place,
 }
 
 impl Cards {
     /// The cards in this store, run by this launcher. The guard refuses those whose old state was put back.
-    pub fn new(store: Store, launcher: Launcher, guard: Guard) -> Self {
-        let (entries, roster) = (Mutex::default(), Roster::default());
-        Self(Arc::new(Inner { store, launcher, guard, entries, roster, ended: Notify::new() }))
+    pub fn new(store: Store, launcher: Launcher, guard: Guard, settings: Settings) -> Self {
+        let (entries, roster, ended) = (Mutex::default(), Roster::default(), Notify::new());
+        let places = Arc::new(Semaphore::new(settings.max_live.get().min(Semaphore::MAX_PERMITS)));
+        Self(Arc::new(Inner { store, launcher, guard, entries, roster, settings, places, ended }))
     }
 
     /// Reserves the terminal's channel of this protocol; the card need not be there yet.
@@ -104,8 +118,8 @@ impl Cards {
         let _one_at_a_time = entry.starting.lock().await;
         let mut card = CardId::default();
         getrandom::fill(&mut card).map_err(|error| CardError::Resources(error.into()))?;
-        let (link, instance) = self.launch_new(terminal, card).await?;
-        self.bring_up(&entry, card, link, instance, 0).await?;
+        let launched = self.launch_new(terminal, card).await?;
+        self.bring_up(&entry, card, launched, 0).await?;
         Ok(card)
     }
 
@@ -149,9 +163,9 @@ impl Cards {
         }
         entry.wait_until_gone().await;
         let began = time::Instant::now();
-        let (card, link, instance) = self.launch_stored(entry).await?;
-        self.note_key(&card, &instance).await?;
-        let card = self.bring_up(entry, card.card, link, instance, card.epoch).await?;
+        let (card, launched) = self.launch_stored(entry).await?;
+        self.note_key(&card, &launched.instance).await?;
+        let card = self.bring_up(entry, card.card, launched, card.epoch).await?;
         metrics::counter!("cardhost_card_wakes_total").increment(1);
         metrics::histogram!("cardhost_card_wake_seconds").record(began.elapsed());
         Ok(card)
@@ -171,7 +185,8 @@ impl Cards {
         read.await
     }
 
-    async fn launch_new(&self, terminal: &Name, card: CardId) -> Result<(Link, Instance), CardError> {
+    async fn launch_new(&self, terminal: &Name, card: CardId) -> Result<Launched, CardError> {
+        let place = self.place().await?;
         let _unstored = self.0.launcher.unstored_key().await;
         let start = CardStart {
             card,
@@ -179,14 +194,14 @@ impl Cards {
             wrapped_key: None,
             image: self.0.launcher.measurement(),
         };
-        let (link, instance) = self.launch(start, State::new_card()).await?;
-        let record = self.new_record(terminal, card, &instance);
+        let launched = self.launch(place, start, State::new_card()).await?;
+        let record = self.new_record(terminal, card, &launched.instance);
         self.0.store.write(move |transaction| cards::insert(transaction, &record)).await?;
-        Ok((link, instance))
+        Ok(launched)
     }
 
     /// The wrapping key may be retired between a read of the wrapped key and its use: then another one stands there.
-    async fn launch_stored(&self, entry: &Entry) -> Result<(CardRecord, Link, Instance), CardError> {
+    async fn launch_stored(&self, entry: &Entry) -> Result<(CardRecord, Launched), CardError> {
         let terminal = &entry.terminal;
         let mut refused = None;
         loop {
@@ -199,8 +214,8 @@ impl Cards {
                 wrapped_key: wrapped_key.clone(),
                 image: card.measurement,
             };
-            match self.launch(start, state).await {
-                Ok((link, instance)) => return Ok((card, link, instance)),
+            match self.launch(self.place().await?, start, state).await {
+                Ok(launched) => return Ok((card, launched)),
                 Err(CardError::Launcher(LauncherError::Refused(launch::Refusal::WrappedKey)))
                     if refused != wrapped_key =>
                 {
@@ -211,32 +226,32 @@ impl Cards {
         }
     }
 
-    async fn launch(&self, start: CardStart, state: State) -> Result<(Link, Instance), CardError> {
+    async fn launch(&self, place: Place, start: CardStart, state: State) -> Result<Launched, CardError> {
         let (mut link, theirs) = Link::pair().map_err(CardError::Resources)?;
         start::begin(&mut link, state)?;
         let launched = time::timeout(START_TIMEOUT, self.0.launcher.start(start, theirs)).await;
-        Ok((link, launched.map_err(|_| CardError::TimedOut)??))
+        let instance = launched.map_err(|_| CardError::TimedOut)??;
+        Ok(Launched { link, instance, place })
     }
 
     async fn bring_up(
         &self,
         entry: &Held,
         card: CardId,
-        mut link: Link,
-        instance: Instance,
+        mut launched: Launched,
         epoch: u64,
     ) -> Result<Use, CardError> {
         let began = time::Instant::now();
-        let verdict = time::timeout(START_TIMEOUT, start::finish(&mut link, epoch)).await;
+        let verdict = time::timeout(START_TIMEOUT, start::finish(&mut launched.link, epoch)).await;
         match verdict.unwrap_or(Err(CardError::TimedOut)) {
             Ok((started, reader)) => {
                 metrics::histogram!("cardhost_card_start_seconds").record(began.elapsed());
                 self.note_atr(card, &started).await?;
-                self.animate(entry, card, link, instance, reader).await
+                self.animate(entry, card, launched, reader).await
             }
             Err(error) => {
                 tracing::error!(terminal = %entry.terminal, %error, "the card does not start");
-                drop(time::timeout(KILL_TIMEOUT, instance.kill()).await);
+                drop(time::timeout(KILL_TIMEOUT, launched.instance.kill()).await);
                 if let CardError::Refused(why) = error {
                     *entry.standing() = Standing::Refused(why);
                 }
@@ -276,10 +291,10 @@ impl Cards {
         &self,
         entry: &Held,
         card: CardId,
-        link: Link,
-        instance: Instance,
+        launched: Launched,
         reader: FrameReader,
     ) -> Result<Use, CardError> {
+        let Launched { link, instance, place } = launched;
         let (live, Ends { mailbox, stopped, going }) = Live::new(instance.pid, &self.0.roster);
         let first = live.enter().await.ok_or(CardError::Stopped)?;
         *entry.standing() = Standing::Live(live.clone());
@@ -298,6 +313,7 @@ impl Cards {
             tracing::info!(%end, ?ending, "the card stopped");
             cards.0.roster.leave(&live);
             *entry.standing() = Standing::AtRest;
+            drop(place);
             going.send_replace(true);
             cards.bury(&entry, &end).await;
         };
@@ -364,6 +380,18 @@ impl Cards {
     /// What compares stored states with the anchor.
     pub fn guard(&self) -> &Guard {
         &self.0.guard
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(super) fn roster(&self) -> &Roster {
+        &self.0.roster
+    }
+
+    pub(super) fn places(&self) -> &Arc<Semaphore> {
+        &self.0.places
     }
 
     /// Holds the terminal's entry, made if there is none.

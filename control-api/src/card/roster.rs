@@ -65,6 +65,24 @@ impl Roster {
         self.residents().put(live.number);
     }
 
+    /// Takes the card out of the order that is idle longest, if its last use was not after `before`.
+    pub(super) fn take(&self, before: Instant) -> Option<Arc<Live>> {
+        let mut residents = self.residents();
+        while let Some(&(key, number)) = residents.order.first() {
+            if key > before {
+                return None;
+            }
+            residents.order.pop_first();
+            let Some(resident) = residents.by_number.get_mut(&number) else { continue };
+            resident.key = None;
+            if resident.live.used() <= before {
+                return Some(resident.live.clone());
+            }
+            residents.put(number);
+        }
+        None
+    }
+
     fn residents(&self) -> MutexGuard<'_, Residents> {
         self.0.residents.lock().unwrap_or_else(PoisonError::into_inner)
     }

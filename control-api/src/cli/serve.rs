@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write as _},
     net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
 };
 
@@ -13,8 +14,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    card::{ApduRate, ParkPolicy, Settings},
     host::{AuthorityKind, Config, Host, OtherAuthority, TlsFiles},
     server::Limits,
+    store::quotas::Quotas,
 };
 
 /// Runs the host daemon until SIGTERM or SIGINT.
@@ -54,9 +57,54 @@ pub struct Serve {
     /// that is taken over in; every listing and the log say `process`.
     #[arg(long)]
     insecure_process_isolation: bool,
+    #[command(flatten)]
+    cards: CardOptions,
     /// Development only: new cards get the well-known PIN 123456, PUK 12345678 and keys. Loopback only.
     #[arg(long)]
     default_keys: bool,
+}
+
+/// When cards park, and how many there may be.
+#[derive(Args)]
+#[command(next_help_heading = "Cards")]
+struct CardOptions {
+    /// When live cards park by themselves, the longest idle first: never, idle:SECONDS, pressure[:PERCENT], or the
+    /// last two joined by a comma.
+    ///
+    /// `idle:SECONDS` parks a card after that time without a use. `pressure:PERCENT` parks cards while less than that
+    /// share of the host's memory is available (MemAvailable of /proc/meminfo, looked at every second); 5 if no share
+    /// is given. A parked card is only its sealed state, and its next use wakes it within milliseconds. A card with
+    /// session state on an open channel (a selection, a verified PIN, a logical channel) never parks by itself.
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    park: ParkPolicy,
+    /// Most cards that are live at a time.
+    ///
+    /// One more takes the place of the parkable one that is idle longest. If none can park, a REST call that needs the
+    /// card gets problem too-many-live-cards (503, Retry-After) and an APDU the status word 6F00. A live card takes
+    /// about a mebibyte, two process ids and one of the daemon's descriptors: `cardhost doctor` shows the limits.
+    #[arg(long, value_name = "N", default_value_t = Settings::default().max_live)]
+    max_live: NonZeroUsize,
+    /// Most cards in all, live and parked; a creation beyond gets problem too-many-cards, before anything is made.
+    #[arg(long, value_name = "N", default_value_t = Quotas::default().cards)]
+    max_cards: u32,
+    /// Most cards on the terminals of one user; a creation beyond gets problem user-quota-reached, before anything is
+    /// made. No bound unless given.
+    #[arg(long, value_name = "N")]
+    max_cards_per_user: Option<u32>,
+    /// APDUs per second of one card, all its channels together, and as many at once after a pause. Faster ones wait
+    /// in their own channel. No bound unless given.
+    #[arg(long, value_name = "N")]
+    apdu_rate: Option<NonZeroU32>,
+}
+
+impl CardOptions {
+    fn settings(&self) -> Settings {
+        Settings { park: self.park, max_live: self.max_live, apdu_rate: self.apdu_rate.map(ApduRate) }
+    }
+
+    fn quotas(&self) -> Quotas {
+        Quotas { cards: self.max_cards, of_user: self.max_cards_per_user }
+    }
 }
 
 /// The authority that certifies, verifies and revokes; an embedded one unless --authority names another.
@@ -121,6 +169,8 @@ impl Serve {
             authority: self.authority.choice(),
             card_users: self.card_users,
             isolation: isolation(self.insecure_process_isolation),
+            cards: self.cards.settings(),
+            quotas: self.cards.quotas(),
             default_keys: self.default_keys,
             limits: Limits::default(),
         }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use cardhost_wire::launch::{Isolation, UserIds};
 
 use super::OtherAuthority;
-use crate::server::Limits;
+use crate::{card::Settings, server::Limits, store::quotas::Quotas};
 
 /// What operators decide about a daemon.
 #[derive(Clone, Debug)]
@@ -28,6 +28,10 @@ pub struct Config {
     pub isolation: Isolation,
     /// Development only: new cards have the well-known PIN and keys. Refused with a public listener.
     pub default_keys: bool,
+    /// When cards park, how many may be live, how fast they take APDUs.
+    pub cards: Settings,
+    /// How many cards there may be.
+    pub quotas: Quotas,
     /// Bounds of the server.
     pub limits: Limits,
 }

@@ -5,11 +5,17 @@ use cardhost_wire::control::Failure;
 use super::problem::{Fault, Kind};
 use crate::card::CardError;
 
+/// When to ask again if too many cards are live, seconds.
+const TOO_MANY_LIVE: u32 = 5;
+
 impl From<CardError> for Fault {
     fn from(error: CardError) -> Self {
         match error {
             CardError::Absent => Self::new(Kind::CARD_ABSENT, "the terminal has no card"),
             CardError::ChannelInUse => Self::new(Kind::CHANNEL_IN_USE, error.to_string()),
+            CardError::TooManyLive => {
+                Self::new(Kind::TOO_MANY_LIVE_CARDS, error.to_string()).retry_after(TOO_MANY_LIVE)
+            }
             CardError::InSession => Self::new(Kind::CARD_BUSY, error.to_string()),
             CardError::Refused(_) => Self::new(Kind::CARD_REFUSED, error.to_string()).because(error),
             CardError::NotRolledBack => Self::new(Kind::CONFLICT, error.to_string()),

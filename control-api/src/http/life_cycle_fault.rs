@@ -9,6 +9,8 @@ impl From<LifeCycleError> for Fault {
             LifeCycleError::NoCertificate => Self::not_found("certificate"),
             LifeCycleError::NoSecrets => Self::not_found("pending secret"),
             LifeCycleError::SlotOccupied(_) => Self::new(Kind::KEY_REFERENCE_OCCUPIED, error.to_string()),
+            LifeCycleError::TooManyCards(_) => Self::new(Kind::TOO_MANY_CARDS, error.to_string()),
+            LifeCycleError::TooManyCardsOfUser(_) => Self::new(Kind::USER_QUOTA_REACHED, error.to_string()),
             LifeCycleError::AlreadyPersonalised => Self::new(Kind::CONFLICT, error.to_string()),
             LifeCycleError::MalformedSubject => Self::new(Kind::INVALID_VALUE, error.to_string()),
             LifeCycleError::PinRequired => Self::new(Kind::PIN_REQUIRED, error.to_string()),

@@ -110,6 +110,12 @@ kinds! {
     CARD_ABSENT = "card-absent", CONFLICT;
     /// Parking the card would be noticed: it is in use, or has session state on an open channel.
     CARD_BUSY = "card-busy", CONFLICT;
+    /// As many cards are live as may be, and none of them can park now.
+    TOO_MANY_LIVE_CARDS = "too-many-live-cards", SERVICE_UNAVAILABLE;
+    /// There are as many cards as this host may have.
+    TOO_MANY_CARDS = "too-many-cards", CONFLICT;
+    /// The terminal's user has as many cards as one may have.
+    USER_QUOTA_REACHED = "user-quota-reached", CONFLICT;
     /// The card did not start or does not answer.
     CARD_UNAVAILABLE = "card-unavailable", SERVICE_UNAVAILABLE;
     /// The card refuses its stored state.

@@ -20,7 +20,9 @@ use crate::{
     store::{
         cards::{self, CardRecord},
         certificates::{self, CertificateRecord},
-        intents, revocations,
+        intents,
+        quotas::{self, Verdict},
+        revocations,
     },
 };
 
@@ -93,12 +95,31 @@ impl LifeCycle {
         }
         let work = Work::Create { key_reference, algorithm, step: CreateStep::Planned };
         let intent = Intent::new(Uuid::new_v4(), terminal, &by, work);
-        let written = intent.clone();
-        self.write(move |transaction, _| written.put(transaction)).await?;
+        self.begin(&intent, card.is_none()).await?;
         let CreateCertificate { pin, puk, management_key, .. } = request;
         let personalise = Command::Personalise { pin, puk, management_key };
         let personalise = card.is_none().then_some(personalise);
         Ok(Order { intent, key_reference, algorithm, subject, personalise })
+    }
+
+    /// Writes the intent down, unless it is to make a card and there may be no more.
+    async fn begin(&self, intent: &Intent, makes_card: bool) -> Result<(), LifeCycleError> {
+        let (intent, quotas) = (intent.clone(), self.0.quotas);
+        let begun = self.0.store.write(move |transaction| {
+            let verdict = match makes_card {
+                true => quotas::admit(transaction, &intent.terminal, quotas)?,
+                false => Verdict::Admitted,
+            };
+            if verdict == Verdict::Admitted {
+                intent.put(transaction)?;
+            }
+            Ok(verdict)
+        });
+        match begun.await? {
+            Verdict::Admitted => Ok(()),
+            Verdict::TooMany { most } => Err(LifeCycleError::TooManyCards(most)),
+            Verdict::TooManyOfUser { most } => Err(LifeCycleError::TooManyCardsOfUser(most)),
+        }
     }
 
     async fn check_slot(&self, card: &CardRecord, slot: KeyReference) -> Result<(), LifeCycleError> {

@@ -50,7 +50,7 @@ use crate::{
     auth::name::Name,
     authority::{Authority, AuthorityError},
     card::{CardError, Cards},
-    store::{Store, StoreError},
+    store::{Store, StoreError, quotas::Quotas},
     wrapping::{WrappingError, WrappingKeys},
 };
 use host_key::HostKeyRotation;
@@ -108,6 +108,12 @@ pub enum LifeCycleError {
     /// The slot holds a key.
     #[error("key reference {0} holds a key")]
     SlotOccupied(KeyReference),
+    /// There are as many cards as there may be.
+    #[error("there are {0} cards, as many as this host may have")]
+    TooManyCards(u32),
+    /// The terminal's user has as many cards as one may have.
+    #[error("the terminal's user has {0} cards, as many as one may have")]
+    TooManyCardsOfUser(u32),
     /// PIN, PUK or management key were given for a card that has its own.
     #[error("the card was personalised before: its secrets are not set again")]
     AlreadyPersonalised,
@@ -176,12 +182,20 @@ struct Inner {
     audit: Audit,
     locks: Locks,
     unsettled: Notify,
+    quotas: Quotas,
     default_keys: bool,
 }
 
 impl LifeCycle {
     /// The life cycle over these parts. `default_keys` as the launcher was told.
-    pub fn new(store: Store, cards: Cards, authority: Authority, audit: Audit, default_keys: bool) -> Self {
+    pub fn new(
+        store: Store,
+        cards: Cards,
+        authority: Authority,
+        audit: Audit,
+        quotas: Quotas,
+        default_keys: bool,
+    ) -> Self {
         let (locks, unsettled) = (Locks::default(), Notify::new());
         let keys = WrappingKeys::new(store.clone(), cards.launcher().clone());
         let rotation = HostKeyRotation::default();
@@ -194,6 +208,7 @@ impl LifeCycle {
             audit,
             locks,
             unsettled,
+            quotas,
             default_keys,
         }))
     }

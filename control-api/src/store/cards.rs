@@ -85,14 +85,20 @@ pub fn find(connection: &Connection, terminal: &Name) -> rusqlite::Result<Option
 
 /// At most `limit` cards of the terminals after this name.
 pub fn list(connection: &Connection, after: &str, limit: u32) -> rusqlite::Result<Vec<CardRecord>> {
-    let sql = format!("{COLUMNS} WHERE terminal > ?1 ORDER BY terminal LIMIT ?2");
-    connection.prepare_cached(&sql)?.query_map(params![after, limit], card)?.collect()
+    connection.prepare_cached(&list_sql())?.query_map(params![after, limit], card)?.collect()
+}
+
+pub(super) fn list_sql() -> String {
+    format!("{COLUMNS} WHERE terminal > ?1 ORDER BY terminal LIMIT ?2")
 }
 
 /// The cards that wait for their destruction.
 pub fn ending(connection: &Connection) -> rusqlite::Result<Vec<CardRecord>> {
-    let sql = format!("{COLUMNS} WHERE state = 'ending'");
-    connection.prepare_cached(&sql)?.query_map([], card)?.collect()
+    connection.prepare_cached(&ending_sql())?.query_map([], card)?.collect()
+}
+
+pub(super) fn ending_sql() -> String {
+    format!("{COLUMNS} WHERE state = 'ending'")
 }
 
 /// Every card's identity, in order.

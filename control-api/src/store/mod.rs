@@ -17,6 +17,7 @@ mod columns;
 pub mod devices;
 pub mod idempotency;
 pub mod intents;
+pub mod quotas;
 pub mod revocations;
 pub mod sessions;
 pub mod terminals;

@@ -8,6 +8,10 @@ use crate::{
     auth::name::Name,
 };
 
+pub(super) const LIST: &str = "SELECT name, owner FROM terminals WHERE name > ?1 ORDER BY name LIMIT ?2";
+pub(super) const LIST_OF_OWNER: &str =
+    "SELECT name, owner FROM terminals WHERE owner = ?3 AND name > ?1 ORDER BY name LIMIT ?2";
+
 /// A terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terminal {
@@ -61,9 +65,12 @@ impl Terminals {
     ) -> Result<Vec<Terminal>, StoreError> {
         self.store
             .read(move |connection| {
-                let sql = "SELECT name, owner FROM terminals
-                    WHERE name > ?1 AND (?2 IS NULL OR owner = ?2) ORDER BY name LIMIT ?3";
-                connection.prepare_cached(sql)?.query_map(params![after, owner, limit], terminal)?.collect()
+                let mut statement =
+                    connection.prepare_cached(if owner.is_some() { LIST_OF_OWNER } else { LIST })?;
+                match owner {
+                    Some(owner) => statement.query_map(params![after, limit, owner], terminal)?.collect(),
+                    None => statement.query_map(params![after, limit], terminal)?.collect(),
+                }
             })
             .await
     }

@@ -8,6 +8,7 @@ mod channel;
 mod daemon;
 mod devices;
 mod idempotency;
+mod quotas;
 mod sessions;
 mod support;
 mod users;

@@ -3,9 +3,11 @@
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use cardhost::{
+    card::Settings,
     cli::client::{DeviceIdentity, tls},
     host::{AdministratorFile, Config, Host},
     server::Limits,
+    store::quotas::Quotas,
 };
 use cardhost_wire::launch::{Isolation, UserIds};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -40,6 +42,8 @@ pub fn config(data: &Path) -> Config {
         authority: None,
         card_users: UserIds::DEFAULT,
         isolation: isolation(),
+        cards: Settings::default(),
+        quotas: Quotas::default(),
         default_keys: false,
         limits: Limits::default(),
     }

@@ -13,8 +13,10 @@ use tempfile::TempDir;
 
 use super::{doctor, serve::isolation};
 use crate::{
+    card::Settings,
     host::{AdministratorFile, Config, Host},
     server::Limits,
+    store::quotas::Quotas,
 };
 
 /// Shows the whole story in a temporary directory, with cards in microVMs where /dev/kvm can be used.
@@ -74,6 +76,8 @@ fn config(directory: &TempDir, isolation: Isolation) -> Config {
         authority: None,
         card_users: UserIds::DEFAULT,
         isolation,
+        cards: Settings::default(),
+        quotas: Quotas::default(),
         default_keys: false,
         limits: Limits::default(),
     }
