@@ -271,10 +271,15 @@ fn the_frozen_receipts_verify() {
     }
 }
 
-/// `fixtures/store-v1.sqlite` was written by the first version of the schema and never changes.
+/// Written by the first version that had the schema, these never change.
 #[tokio::test]
-async fn the_frozen_store_of_version_1_opens() {
-    let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v1.sqlite");
+async fn the_frozen_stores_of_every_version_open() {
+    for frozen in ["store-v1.sqlite", "store-v2.sqlite"] {
+        opens_and_goes_on(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(frozen)).await;
+    }
+}
+
+async fn opens_and_goes_on(frozen: &Path) {
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("store.db");
     std::fs::copy(frozen, &copy).unwrap();
