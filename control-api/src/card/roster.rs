@@ -75,9 +75,10 @@ impl Roster {
             residents.order.pop_first();
             let Some(resident) = residents.by_number.get_mut(&number) else { continue };
             resident.key = None;
-            if resident.live.used() <= before {
+            if resident.live.used() == key {
                 return Some(resident.live.clone());
             }
+            // It was used since it was put there: others may be idle longer.
             residents.put(number);
         }
         None
