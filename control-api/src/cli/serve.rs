@@ -68,7 +68,7 @@ pub struct Serve {
 #[derive(Args)]
 #[command(next_help_heading = "Cards")]
 struct CardOptions {
-    /// When live cards park by themselves, the longest idle first: never, idle:SECONDS, pressure[:PERCENT], or the
+    /// When live cards park by themselves, the longest idle first: never, idle:SECONDS, pressure:PERCENT, or the
     /// last two joined by a comma.
     ///
     /// `idle:SECONDS` parks a card after that time without a use. `pressure:PERCENT` parks cards while less than that
