@@ -15,7 +15,7 @@ pub const TWENTY_BYTES: [u8; 20] =
     [0x00, 0x01, 0x00, 0x00, 0x0E, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0x00];
 const APDU_PORT: Port = Port::Apdu(Protocol::ApduGate);
 /// A distinguished name: CN=A.
-const SUBJECT: [u8; 14] =
+pub const SUBJECT: [u8; 14] =
     [0x30, 0x0C, 0x31, 0x0A, 0x30, 0x08, 0x06, 0x03, 0x55, 0x04, 0x03, 0x0C, 0x01, 0x41];
 
 /// A way to a guest's streams.
@@ -58,12 +58,19 @@ impl<S: Streams> Card<S> {
 
     /// Gives the card its PIN and a key without certificate in each of these slots.
     pub fn personalise(&mut self, keys: &[(KeyReference, Algorithm)]) -> Result<()> {
-        let pin = Some(Secret(PIN.to_vec()));
-        self.command(Command::Personalise { pin, puk: None, management_key: None })?;
-        for &(key_reference, algorithm) in keys {
-            self.command(Command::GenerateKey { key_reference, algorithm, subject: SUBJECT.to_vec() })?;
-        }
-        Ok(())
+        self.command(personalisation())?;
+        keys.iter().try_for_each(|key| self.generate(*key))
+    }
+
+    /// Generates a key without certificate in an empty slot.
+    pub fn generate(&mut self, (key_reference, algorithm): (KeyReference, Algorithm)) -> Result<()> {
+        let subject = SUBJECT.to_vec();
+        self.command(Command::GenerateKey { key_reference, algorithm, subject }).map(drop)
+    }
+
+    /// Deletes a key.
+    pub fn delete(&mut self, key: KeyReference) -> Result<()> {
+        self.command(Command::DeleteCredential(key)).map(drop)
     }
 
     fn command(&mut self, command: Command) -> Result<Answer> {
@@ -101,6 +108,11 @@ impl<S: Streams> Card<S> {
     fn committed(&mut self, epoch: u64) -> Result<()> {
         self.streams.send(Port::Control, &HostMessage::Committed(epoch).encode())
     }
+}
+
+/// Gives a new card [`PIN`]; the rest it makes itself.
+pub fn personalisation() -> Command {
+    Command::Personalise { pin: Some(Secret(PIN.to_vec())), puk: None, management_key: None }
 }
 
 /// SELECT of the PIV application.

@@ -8,6 +8,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use reqwest::{Client, Method, Url};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
@@ -35,8 +39,15 @@ pub struct Daemon {
     user: String,
     password: String,
     operator: Rest,
-    _child: Child,
+    child: Child,
     data: TempDir,
+}
+
+/// The data of a daemon that was ended.
+pub struct Stopped {
+    data: TempDir,
+    /// Its administrator.
+    pub user: String,
 }
 
 /// A terminal with its card, ready for its channel.
@@ -47,35 +58,76 @@ pub struct Terminal {
     token: String,
 }
 
+impl Stopped {
+    /// Where the data are.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Starts the daemon again.
+    pub async fn restart(self) -> Result<Daemon> {
+        let child = serve(self.data.path()).await?;
+        Daemon::connect(child, self.data).await
+    }
+}
+
 impl Daemon {
     /// Starts it in a directory of its own.
     pub async fn start() -> Result<Self> {
         let data = tempfile::tempdir()?;
         let child = serve(data.path()).await?;
+        Self::connect(child, data).await
+    }
+
+    /// Ends it as an operator does; its data stay.
+    pub async fn stop(mut self) -> Result<Stopped> {
+        let id = self.child.id().context("a daemon that runs")?;
+        kill(Pid::from_raw(id.try_into()?), Signal::SIGTERM)?;
+        let ended = self.child.wait().await?;
+        anyhow::ensure!(ended.success(), "the daemon ends with {ended}");
+        Ok(Stopped { data: self.data, user: self.user })
+    }
+
+    async fn connect(child: Child, data: TempDir) -> Result<Self> {
         let admin: Value = serde_json::from_slice(&std::fs::read(data.path().join("admin.json"))?)?;
         let member = |name| text(&admin, name).map(str::to_owned);
         let (url, ca) = (Url::parse(&member("url")?)?, member("ca_pem")?);
         let (user, password) = (member("user")?, member("password")?);
         let anonymous = Rest::new(&url, tls(&ca, None)?)?;
         let operator = anonymous.log_in(&user, &password).await?;
-        Ok(Self { url, ca, user, password, operator, _child: child, data })
+        Ok(Self { url, ca, user, password, operator, child, data })
     }
 
-    /// Enrols a terminal and makes its first certificate, in slot 9A, and one in 9E, whose key needs no PIN.
+    /// Makes a terminal and its first certificate, in slot 9A, and one in 9E, whose key needs no PIN.
     pub async fn terminal(&self, name: &str) -> Result<Terminal> {
-        let terminal = format!("v1/terminals/{name}");
-        self.operator.put(&terminal, &json!({"owner": self.user})).await?;
-        let (key, csr) = device(name)?;
-        let device = self.operator.post(&format!("{terminal}/devices"), &json!({"csr": csr})).await?;
-        let tls = tls(&self.ca, Some((text(&device, "pem")?, key)))?;
-        let owner = Rest::new(&self.url, tls.clone())?.log_in(&self.user, &self.password).await?;
-        let certificates = format!("{terminal}/certificates");
+        self.operator.put(&format!("v1/terminals/{name}"), &json!({"owner": self.user})).await?;
+        let (terminal, owner) = self.enrol(name).await?;
+        let certificates = format!("v1/terminals/{name}/certificates");
         let key = hex::encode(MANAGEMENT_KEY);
         let first = json!({"key_reference": "9A", "algorithm": "P-256", "management_key": key});
         owner.post(&certificates, &first).await?;
-        owner.post(&certificates, &json!({"key_reference": "9E", "algorithm": "P-256"})).await?;
-        let token = owner.token.context("logged in")?;
-        Ok(Terminal { name: name.into(), url: self.url.clone(), tls, token })
+        let second = json!({"key_reference": "9E", "algorithm": "P-256"});
+        owner.post(&certificates, &second).await?;
+        Ok(terminal)
+    }
+
+    /// Enrols a device of a terminal and logs its user in there, for the requests that follow.
+    pub async fn enrol(&self, name: &str) -> Result<(Terminal, Rest)> {
+        let (key, csr) = device(name)?;
+        let devices = format!("v1/terminals/{name}/devices");
+        let device = self.operator.post(&devices, &json!({"csr": csr})).await?;
+        let tls = tls(&self.ca, Some((text(&device, "pem")?, key)))?;
+        let owner = Rest::new(&self.url, tls.clone())?.log_in(&self.user, &self.password).await?;
+        let token = owner.token.clone().context("logged in")?;
+        Ok((Terminal { name: name.into(), url: self.url.clone(), tls, token }, owner))
+    }
+
+    /// Memory that its process has resident, KiB (proc(5), `VmRSS`).
+    pub fn resident(&self) -> Result<u64> {
+        let id = self.child.id().context("a daemon that runs")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
     /// The operator's requests.
@@ -140,7 +192,7 @@ impl Channel {
 /// Starts the daemon and waits for its `ready` line.
 async fn serve(data: &Path) -> Result<Child> {
     let mut daemon = Command::new(program().await?);
-    daemon.arg("serve").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
+    daemon.env("CARDHOST_LOG", "warn").arg("serve").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
     let mut child = daemon.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
     let output = child.stdout.take().context("the daemon's output")?;
     let mut lines = BufReader::new(output).lines();
@@ -185,11 +237,16 @@ impl Rest {
         Ok(self)
     }
 
-    /// GET of something that is not JSON.
+    /// GET, as text.
     pub async fn page(&self, path: &str) -> Result<String> {
         let request = self.client.get(self.url.join(path)?);
         let response = request.bearer_auth(self.token.as_deref().unwrap_or_default()).send().await?;
         Ok(response.error_for_status()?.text().await?)
+    }
+
+    /// GET of JSON.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        Ok(serde_json::from_str(&self.page(path).await?)?)
     }
 
     /// POST.

@@ -6,6 +6,7 @@
 //! | `live_cards` | how many live at a time, each of which has answered in the last round | as many smallest machines |
 //! | `start_at_last` | start to first answer, the last tenth of them | the same of the smallest machines at that count |
 //! | `apdu_among_cards` | round trip of a 20-byte APDU over the link, all cards in turn | the same with one card |
+//! | `neighbour_p99` | 99th percentile of that round trip, of a few cards in turn while another computes on the same core without end | the same without it |
 //! | `apdu_among_machines` | the same with the smallest machines, in turn: the platform's own share | the same with one |
 
 use anyhow::Result;
@@ -15,7 +16,7 @@ use crate::{
     figure::{Effort, Figure, Report, Samples},
     floor::{fork::Echo, kvm::Kvm},
     launcher::{Launcher, Link},
-    limits, memory,
+    limits, memory, neighbour,
 };
 
 /// Other hosts on the machine of `SPECIFICATION.md`, measured on one day. Notes, for they are not the same thing.
@@ -49,6 +50,7 @@ pub fn measure(effort: Effort, cards: usize) -> Result<Report> {
     report.push(Figure::time("start_at_last", &starts, floor.starts.percentile(50)));
     report.push(Figure::time("apdu_among_cards", &among, alone));
     report.push(Figure::time("apdu_among_machines", &floor.among, floor.alone));
+    report.push(neighbour::measure(&mut all, effort)?);
     report.note(format!(
         "beside the smallest machines a card in turn takes {:.2} times as long, and a card alone {:.2} times",
         among.percentile(50) / floor.among.percentile(50),

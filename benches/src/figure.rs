@@ -78,35 +78,51 @@ pub struct Figure {
     unit: &'static str,
     p50: f64,
     p99: f64,
-    floor: f64,
-    ratio: f64,
+    floor: Option<f64>,
+    ratio: Option<f64>,
 }
 
 impl Figure {
     /// A time beside its floor in microseconds.
     pub fn time(figure: &'static str, samples: &Samples, floor: f64) -> Self {
-        let p50 = samples.percentile(50);
-        Self { figure, unit: "us", p50, p99: samples.percentile(99), floor, ratio: p50 / floor }
+        let (p50, p99) = (samples.percentile(50), samples.percentile(99));
+        Self { p99, ..Self::beside(figure, "us", p50, floor) }
     }
-}
 
-impl Figure {
+    /// One time beside another, microseconds.
+    pub fn single_time(figure: &'static str, time: f64, floor: f64) -> Self {
+        Self::beside(figure, "us", time, floor)
+    }
+
+    /// A time that is reported without a floor.
+    pub fn reported_time(figure: &'static str, samples: &Samples) -> Self {
+        let (p50, p99) = (samples.percentile(50), samples.percentile(99));
+        Self { figure, unit: "us", p50, p99, floor: None, ratio: None }
+    }
+
     /// Memory beside its floor in KiB.
     pub fn memory(figure: &'static str, kib: f64, floor: f64) -> Self {
-        Self { figure, unit: "KiB", p50: kib, p99: kib, floor, ratio: kib / floor }
+        Self::beside(figure, "KiB", kib, floor)
+    }
+
+    /// Memory in KiB that is reported without a floor.
+    pub fn reported_memory(figure: &'static str, kib: f64) -> Self {
+        Self { figure, unit: "KiB", p50: kib, p99: kib, floor: None, ratio: None }
     }
 
     /// How many of those that there should be.
     pub fn count(figure: &'static str, count: usize, floor: usize) -> Self {
-        let (count, floor) = (count as f64, floor as f64);
-        Self { figure, unit: "count", p50: count, p99: count, floor, ratio: count / floor }
+        Self::beside(figure, "count", count as f64, floor as f64)
     }
-}
 
-impl Figure {
     /// A ratio beside one.
     pub fn ratio(figure: &'static str, ratio: f64) -> Self {
-        Self { figure, unit: "ratio", p50: ratio, p99: ratio, floor: 1.0, ratio }
+        Self::beside(figure, "ratio", ratio, 1.0)
+    }
+
+    fn beside(figure: &'static str, unit: &'static str, value: f64, floor: f64) -> Self {
+        let ratio = Some(value / floor);
+        Self { figure, unit, p50: value, p99: value, floor: Some(floor), ratio }
     }
 }
 
@@ -138,9 +154,14 @@ impl Report {
         }
         println!("{:<22}{:>6}{:>12}{:>12}{:>12}{:>8}", "figure", "unit", "p50", "p99", "floor", "ratio");
         for Figure { figure, unit, p50, p99, floor, ratio } in &self.figures {
-            println!("{figure:<22}{unit:>6}{p50:>12.1}{p99:>12.1}{floor:>12.1}{ratio:>8.2}");
+            let (floor, ratio) = (column(*floor, 1), column(*ratio, 2));
+            println!("{figure:<22}{unit:>6}{p50:>12.1}{p99:>12.1}{floor:>12}{ratio:>8}");
         }
         self.notes.iter().for_each(|note| println!("{note}"));
         Ok(())
     }
+}
+
+fn column(value: Option<f64>, decimals: usize) -> String {
+    value.map_or_else(|| "-".into(), |value| format!("{value:.decimals$}"))
 }

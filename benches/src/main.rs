@@ -3,7 +3,8 @@
 //! | subcommand | figures |
 //! |---|---|
 //! | `start` | `start_to_first_apdu` |
-//! | `density` | `memory_per_card`, `live_cards`, `start_at_last`, `apdu_among_cards`, `apdu_among_machines` |
+//! | `density` | `memory_per_card`, `live_cards`, `start_at_last`, `apdu_among_cards`, `apdu_among_machines`, `neighbour_p99` |
+//! | `wake` | `wake`, `signed_after_wake`, `registered_cards`, `list_page`, `daemon_memory`, `daemon_per_card`, `daemon_per_channel` |
 //! | `latency` | `apdu_in_vmm`, `apdu_unix`, `apdu_tls` |
 //! | `commit` | `commit`, `commit_together`, `commits_per_sync` |
 //! | `crypto` | `p256_sign`, `rsa2048_sign` |
@@ -26,7 +27,9 @@ mod latency;
 mod launcher;
 mod limits;
 mod memory;
+mod neighbour;
 mod start;
+mod wake;
 
 use clap::{Parser, Subcommand};
 use nix::{
@@ -66,6 +69,15 @@ enum What {
         #[arg(long, default_value_t = 1_000)]
         cards: usize,
     },
+    /// From an APDU for a parked card to its answer, among many registered cards.
+    ///
+    /// Fills the store of a stopped daemon with parked cards, each with a sealed state and a key of its own, wakes
+    /// some of them at random and checks their signatures. A million take some 4 GiB of disk and half an hour.
+    Wake {
+        /// How many cards there are.
+        #[arg(long, value_name = "N", default_value_t = 1_000)]
+        registered: usize,
+    },
     /// Round trip of a 20-byte APDU: in the card's process, over its link, over TLS.
     Latency,
     /// An APDU that is made durable before it is answered, beside one fdatasync of as many bytes.
@@ -86,6 +98,7 @@ fn main() -> anyhow::Result<()> {
     let report = match arguments.what {
         What::Start => start::measure(effort)?,
         What::Density { cards } => density::measure(effort, cards)?,
+        What::Wake { registered } => wake::measure(effort, registered)?,
         What::Latency => latency::measure(effort)?,
         What::Commit => commit::measure(effort)?,
         What::Crypto => crypto::measure(effort)?,

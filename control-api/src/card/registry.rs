@@ -119,7 +119,7 @@ impl Cards {
         let mut card = CardId::default();
         getrandom::fill(&mut card).map_err(|error| CardError::Resources(error.into()))?;
         let launched = self.launch_new(terminal, card).await?;
-        self.bring_up(&entry, card, launched, 0).await?;
+        self.bring_up(&entry, (card, 0), launched, None).await?;
         Ok(card)
     }
 
@@ -165,7 +165,7 @@ impl Cards {
         let began = time::Instant::now();
         let (card, launched) = self.launch_stored(entry).await?;
         self.note_key(&card, &launched.instance).await?;
-        let card = self.bring_up(entry, card.card, launched, card.epoch).await?;
+        let card = self.bring_up(entry, (card.card, card.epoch), launched, card.atr).await?;
         metrics::counter!("cardhost_card_wakes_total").increment(1);
         metrics::histogram!("cardhost_card_wake_seconds").record(began.elapsed());
         Ok(card)
@@ -237,16 +237,16 @@ impl Cards {
     async fn bring_up(
         &self,
         entry: &Held,
-        card: CardId,
+        (card, epoch): (CardId, u64),
         mut launched: Launched,
-        epoch: u64,
+        noted: Option<Vec<u8>>,
     ) -> Result<Use, CardError> {
         let began = time::Instant::now();
         let verdict = time::timeout(START_TIMEOUT, start::finish(&mut launched.link, epoch)).await;
         match verdict.unwrap_or(Err(CardError::TimedOut)) {
             Ok((started, reader)) => {
                 metrics::histogram!("cardhost_card_start_seconds").record(began.elapsed());
-                self.note_atr(card, &started).await?;
+                self.note_atr(card, started, noted).await?;
                 self.animate(entry, card, launched, reader).await
             }
             Err(error) => {
@@ -274,13 +274,15 @@ impl Cards {
             .map(drop)
     }
 
-    async fn note_atr(&self, card: CardId, started: &Started) -> Result<(), StoreError> {
-        let (atr, noted) = (started.atr.clone(), Some(started.atr.clone()));
-        let read = move |connection: &rusqlite::Connection| {
-            let sql = "SELECT atr FROM cards WHERE card = ?1";
-            connection.prepare_cached(sql)?.query_row([card], |row| row.get::<_, Option<Vec<u8>>>(0))
-        };
-        if self.0.store.read(read).await? == noted {
+    /// Stores the answer to reset, unless it is the one that was noted before.
+    async fn note_atr(
+        &self,
+        card: CardId,
+        started: Started,
+        noted: Option<Vec<u8>>,
+    ) -> Result<(), StoreError> {
+        let atr = started.atr;
+        if noted.as_ref() == Some(&atr) {
             return Ok(());
         }
         self.0.store.write(move |transaction| cards::note_atr(transaction, &card, &atr)).await
@@ -314,8 +316,9 @@ impl Cards {
             cards.0.roster.leave(&live);
             *entry.standing() = Standing::AtRest;
             drop(place);
-            going.send_replace(true);
+            // Before anybody is told: who ends the daemon then closes the store.
             cards.bury(&entry, &end).await;
+            going.send_replace(true);
         };
         tokio::spawn(life.instrument(span));
         Ok(first)

@@ -22,10 +22,20 @@ pub enum ReceiveError {
     Closed,
     /// The socket failed.
     #[error("the launcher's socket")]
-    Socket(#[from] Errno),
+    Socket(#[source] Errno),
     /// The daemon sent what is no request.
     #[error("the daemon sent a malformed request")]
     Malformed(#[from] DecodeError),
+}
+
+impl From<Errno> for ReceiveError {
+    fn from(error: Errno) -> Self {
+        match error {
+            // It ended with replies unread.
+            Errno::ECONNRESET => Self::Closed,
+            error => Self::Socket(error),
+        }
+    }
 }
 
 /// Receives one request and the descriptor that came with it. Blocks.

@@ -296,8 +296,11 @@ impl Launcher {
     }
 
     fn reply(&self, reply: &Reply) -> Result<(), LauncherError> {
-        datagram::reply(self.socket.as_fd(), reply)
-            .map_err(|source| LauncherError::System { what: "reply to the daemon", source })
+        match datagram::reply(self.socket.as_fd(), reply) {
+            // The daemon is gone, which the next request says.
+            Ok(()) | Err(Errno::EPIPE) => Ok(()),
+            Err(source) => Err(LauncherError::System { what: "reply to the daemon", source }),
+        }
     }
 }
 

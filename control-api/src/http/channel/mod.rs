@@ -32,6 +32,10 @@ use crate::App;
 
 pub use registry::{Admission, Channels};
 
+/// Bytes that are read from a connection at a time. Each open channel has this buffer, so it is small: most APDUs fit,
+/// and a longer one takes several reads.
+const READ: usize = 1024;
+
 /// The WebSocket subprotocol.
 pub const SUBPROTOCOL: &str = "apdu.cardhost.v1";
 
@@ -95,7 +99,8 @@ impl Admission {
 /// The upgrade with its bounds, if it is one to this subprotocol.
 fn accepted(upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>) -> Result<WebSocketUpgrade, Fault> {
     let upgrade = upgrade.map_err(|error| upgrade_required(&error.body_text()))?;
-    let upgrade = upgrade.max_message_size(MAX_COMMAND).max_frame_size(MAX_COMMAND).protocols([SUBPROTOCOL]);
+    let upgrade = upgrade.max_message_size(MAX_COMMAND).max_frame_size(MAX_COMMAND);
+    let upgrade = upgrade.read_buffer_size(READ).write_buffer_size(0).protocols([SUBPROTOCOL]);
     match upgrade.selected_protocol() {
         Some(_) => Ok(upgrade),
         None => Err(upgrade_required("it is not offered")),

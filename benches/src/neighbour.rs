@@ -1,0 +1,79 @@
+//! Cards beside one that computes without end.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+use anyhow::{Context, Result};
+use cardhost_wire::key::{Algorithm, KeyReference};
+
+use crate::{
+    card::{Card, TWENTY_BYTES},
+    figure::{Effort, Figure, Samples},
+    launcher::{Launcher, Link},
+};
+
+/// Cards that answer in turn.
+const NEIGHBOURS: usize = 16;
+/// Keys whose generation takes a guest seconds.
+const KEY: (KeyReference, Algorithm) = (KeyReference::AUTHENTICATION, Algorithm::Rsa3072);
+
+/// Round trips of some of these cards without and with another that generates key after key.
+pub fn measure(cards: &mut [Card<Link>], effort: Effort) -> Result<Figure> {
+    let count = cards.len().min(NEIGHBOURS);
+    let (cards, exchanges) = (&mut cards[..count], effort.turns * effort.fast);
+    let alone = in_turn(cards, exchanges)?;
+    let burner = Burner::start()?;
+    let beside = in_turn(cards, exchanges)?;
+    burner.stop()?;
+    Ok(Figure::single_time("neighbour_p99", beside.percentile(99), alone.percentile(99)))
+}
+
+fn in_turn(cards: &mut [Card<Link>], exchanges: usize) -> Result<Samples> {
+    let mut samples = Samples::default();
+    for number in 0..exchanges {
+        let card = &mut cards[number % cards.len()];
+        let start = Instant::now();
+        card.transmit(&TWENTY_BYTES)?;
+        samples.push(start.elapsed());
+    }
+    Ok(samples)
+}
+
+/// A card of a launcher of its own, kept busy by a thread.
+struct Burner {
+    ending: Arc<AtomicBool>,
+    thread: JoinHandle<Result<usize>>,
+}
+
+impl Burner {
+    fn start() -> Result<Self> {
+        let ending = Arc::new(AtomicBool::new(false));
+        let told = ending.clone();
+        Ok(Self { ending, thread: thread::Builder::new().spawn(move || burn(&told))? })
+    }
+
+    fn stop(self) -> Result<usize> {
+        self.ending.store(true, Ordering::Relaxed);
+        self.thread.join().ok().context("the burning card's thread")?
+    }
+}
+
+/// Generates keys until told to end; how many.
+fn burn(ending: &AtomicBool) -> Result<usize> {
+    let launcher = Launcher::start()?;
+    let mut card = Card::start(launcher.card()?)?;
+    card.personalise(&[])?;
+    let mut keys = 0;
+    while !ending.load(Ordering::Relaxed) {
+        card.generate(KEY)?;
+        card.delete(KEY.0)?;
+        keys += 1;
+    }
+    Ok(keys)
+}
