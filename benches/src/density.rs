@@ -50,7 +50,7 @@ pub fn measure(effort: Effort, cards: usize) -> Result<Report> {
     report.push(Figure::time("start_at_last", &starts, floor.starts.percentile(50)));
     report.push(Figure::time("apdu_among_cards", &among, alone));
     report.push(Figure::time("apdu_among_machines", &floor.among, floor.alone));
-    report.push(neighbour::measure(&mut all, effort)?);
+    report.push(neighbour::measure(&launcher, &mut all, effort)?);
     report.note(format!(
         "beside the smallest machines a card in turn takes {:.2} times as long, and a card alone {:.2} times",
         among.percentile(50) / floor.among.percentile(50),

@@ -1,7 +1,6 @@
 //! The microVM program as the daemon runs it: one launcher, one process and one link for each card.
 
 use std::{
-    cell::{Cell, RefCell},
     fs::File,
     io::{IoSlice, Read, Write},
     os::{
@@ -9,7 +8,10 @@ use std::{
         unix::{net::UnixStream, process::CommandExt},
     },
     process::{Child, Command, Stdio},
-    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use anyhow::{Context, Result, bail};
@@ -32,12 +34,12 @@ const CPU_BUDGET_MS: u32 = 10_000;
 
 /// A running launcher; its cards end with it.
 #[derive(Clone)]
-pub struct Launcher(Rc<Process>);
+pub struct Launcher(Arc<Process>);
 
 struct Process {
     socket: OwnedFd,
-    child: RefCell<Child>,
-    started: Cell<u64>,
+    child: Child,
+    started: AtomicU64,
     host_key: TempDir,
 }
 
@@ -46,8 +48,8 @@ impl Launcher {
     pub fn start() -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let (socket, child) = spawn()?;
-        let (child, started) = (RefCell::new(child), Cell::new(0));
-        let launcher = Self(Rc::new(Process { socket, child, started, host_key: directory }));
+        let started = AtomicU64::new(0);
+        let launcher = Self(Arc::new(Process { socket, child, started, host_key: directory }));
         let guest = in_memory("cardhost-guest", cardhost_image::GUEST)?;
         let hello = Request::Hello {
             version: launch::VERSION,
@@ -77,9 +79,8 @@ impl Launcher {
     }
 
     fn start_process(&self, link: &UnixStream) -> Result<()> {
-        self.0.started.set(self.0.started.get() + 1);
         let start = Start {
-            instance: self.0.started.get(),
+            instance: self.0.started.fetch_add(1, Ordering::Relaxed) + 1,
             card: [7; 16],
             owner: [8; 32],
             wrapped_key: None,
@@ -132,10 +133,9 @@ impl Launcher {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let child = self.child.get_mut();
         // It may have ended by itself; either way it is collected.
-        let _ = child.kill();
-        let _ = child.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::{Sender, channel},
     },
     thread::{self, JoinHandle},
     time::Instant,
@@ -20,15 +21,17 @@ use crate::{
 
 /// Cards that answer in turn.
 const NEIGHBOURS: usize = 16;
+/// Exchanges, beside those of other figures: some seconds of them.
+const SHARE: usize = 5;
 /// Keys whose generation takes a guest seconds.
 const KEY: (KeyReference, Algorithm) = (KeyReference::AUTHENTICATION, Algorithm::Rsa3072);
 
 /// Round trips of some of these cards without and with another that generates key after key.
-pub fn measure(cards: &mut [Card<Link>], effort: Effort) -> Result<Figure> {
+pub fn measure(launcher: &Launcher, cards: &mut [Card<Link>], effort: Effort) -> Result<Figure> {
     let count = cards.len().min(NEIGHBOURS);
-    let (cards, exchanges) = (&mut cards[..count], effort.turns * effort.fast);
+    let (cards, exchanges) = (&mut cards[..count], SHARE * effort.turns * effort.fast);
     let alone = in_turn(cards, exchanges)?;
-    let burner = Burner::start()?;
+    let burner = Burner::start(Card::start(launcher.card()?)?)?;
     let beside = in_turn(cards, exchanges)?;
     burner.stop()?;
     Ok(Figure::single_time("neighbour_p99", beside.percentile(99), alone.percentile(99)))
@@ -45,17 +48,21 @@ fn in_turn(cards: &mut [Card<Link>], exchanges: usize) -> Result<Samples> {
     Ok(samples)
 }
 
-/// A card of a launcher of its own, kept busy by a thread.
+/// A card that a thread keeps busy.
 struct Burner {
     ending: Arc<AtomicBool>,
     thread: JoinHandle<Result<usize>>,
 }
 
 impl Burner {
-    fn start() -> Result<Self> {
+    /// Returns once its card has begun.
+    fn start(card: Card<Link>) -> Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
-        let told = ending.clone();
-        Ok(Self { ending, thread: thread::Builder::new().spawn(move || burn(&told))? })
+        let (told, (begins, begun)) = (ending.clone(), channel());
+        let thread = thread::Builder::new().spawn(move || burn(card, &begins, &told))?;
+        // An error is that of the thread, told at its end.
+        let _ = begun.recv();
+        Ok(Self { ending, thread })
     }
 
     fn stop(self) -> Result<usize> {
@@ -65,10 +72,9 @@ impl Burner {
 }
 
 /// Generates keys until told to end; how many.
-fn burn(ending: &AtomicBool) -> Result<usize> {
-    let launcher = Launcher::start()?;
-    let mut card = Card::start(launcher.card()?)?;
+fn burn(mut card: Card<Link>, begins: &Sender<()>, ending: &AtomicBool) -> Result<usize> {
     card.personalise(&[])?;
+    begins.send(())?;
     let mut keys = 0;
     while !ending.load(Ordering::Relaxed) {
         card.generate(KEY)?;
