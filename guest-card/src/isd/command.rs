@@ -1,8 +1,9 @@
 //! Every command of a security domain, parsed once (GlobalPlatform Card Specification 2.3.1, 11).
 
-use cardhost_wire::{apdu::CommandApdu, status::Status, tlv::Tag};
+use cardhost_wire::{apdu::CommandApdu, status::Status};
 
 use super::{
+    data::GetData,
     delete::Delete,
     install::Install,
     malformed,
@@ -17,8 +18,8 @@ const BER_TLV: u8 = 0x10;
 
 /// A command of a security domain.
 pub enum Command<'a> {
-    /// CA: a tag, and what data narrow it.
-    GetData { tag: Tag, data: &'a [u8] },
+    /// CA.
+    GetData(GetData<'a>),
     /// F2.
     GetStatus(GetStatus<'a>),
     /// What changes the card.
@@ -49,7 +50,7 @@ impl<'a> Command<'a> {
     pub fn parse(apdu: &CommandApdu<'a>) -> Result<Self, Status> {
         match apdu.ins {
             0xA4 => Err(Status::NOT_FOUND),
-            0xCA => Ok(Self::GetData { tag: apdu.p1_p2().into(), data: apdu.data }),
+            0xCA => Ok(Self::GetData(GetData::parse(apdu))),
             0xD8 => PutKey::parse(apdu).map(Management::PutKey).map(Self::Manage),
             0xE2 => store_data(apdu).map(Self::Manage),
             0xE4 => Delete::parse(apdu).map(Management::Delete).map(Self::Manage),

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use cardhost_wire::{
     aid::Aid,
+    apdu::CommandApdu,
     control::CardId,
     status::Status,
     tlv::{self, Tag, object},
@@ -31,16 +32,39 @@ const POINT: u8 = 65;
 const CURVE: u8 = 1;
 const CPLC: usize = 42;
 
-/// The value that a tag names.
+/// GET DATA.
+pub struct GetData<'a> {
+    tag: Tag,
+    /// With tag and length around the value, as the card specification has it. ISO/IEC 7816-4, 11.4.3, has the value
+    /// alone, and its class byte tells.
+    whole: bool,
+    /// A template that says which of several is meant.
+    narrowed: &'a [u8],
+}
+
+impl<'a> GetData<'a> {
+    /// Parses the command.
+    pub const fn parse(apdu: &CommandApdu<'a>) -> Self {
+        Self { tag: apdu.p1_p2() as Tag, whole: apdu.cla & 0x80 != 0, narrowed: apdu.data }
+    }
+}
+
+/// What a command asks for.
 ///
 /// # Errors
-/// `6A88`: there is none.
-pub fn read(nvm: &Nvm, card: &CardId, domain: Domain, tag: Tag, narrowed: &[u8]) -> Result<Vec<u8>, Status> {
+/// `6A88`: it is not there.
+pub fn read(nvm: &Nvm, card: &CardId, domain: Domain, command: &GetData<'_>) -> Result<Vec<u8>, Status> {
+    let value = value(nvm, card, domain, command)?;
+    Ok(if command.whole { object(command.tag, &value) } else { value })
+}
+
+fn value(nvm: &Nvm, card: &CardId, domain: Domain, command: &GetData<'_>) -> Result<Vec<u8>, Status> {
+    let GetData { tag, narrowed, .. } = *command;
     match tag {
-        0x66 => Ok(object(0x66, &recognition(&Registry::load(nvm)?, domain))),
+        0x66 => Ok(recognition(&Registry::load(nvm)?, domain)),
         0xE0 => key_information(nvm, domain),
         0xC1 => sequence_counter(nvm, domain),
-        0xCF => Ok(object(0xCF, &diversification(card))),
+        0xCF => Ok(diversification(card).to_vec()),
         0x2F00 => applications(nvm),
         0xBF21 => certificates(nvm, domain, narrowed),
         0xFF33 => ca_identifiers(nvm, domain, |purpose| purpose == Purpose::Authority),
@@ -89,14 +113,14 @@ fn key_information(nvm: &Nvm, domain: Domain) -> Result<Vec<u8>, Status> {
         let (kind, length) = if key.is_private() { (EC_PRIVATE, SCALAR) } else { (EC_PUBLIC, POINT) };
         tlv::push(&mut template, 0xC0, &[kid, kvn, kind, length, EC_PARAMETERS, CURVE]);
     }
-    Ok(object(0xE0, &template))
+    Ok(template)
 }
 
 /// The counter of the set that KVN 0 means.
 fn sequence_counter(nvm: &Nvm, domain: Domain) -> Result<Vec<u8>, Status> {
     let found = key_set::find(nvm, domain, 0)?.ok_or(Status::REFERENCED_DATA_NOT_FOUND)?;
     let counter = key_set::counter(nvm, domain, found.slot)?.to_be_bytes();
-    Ok(object(0xC1, &counter[1..]))
+    Ok(counter[1..].to_vec())
 }
 
 /// `61` for each application that can be selected.
@@ -106,7 +130,7 @@ fn applications(nvm: &Nvm) -> Result<Vec<u8>, Status> {
     let domains = registry.domains().iter().filter(|further| further.state.is_selectable());
     let aids =
         [Aid::SHARED_ROOT.as_bytes()].into_iter().chain(piv).chain(domains.map(|further| &further.aid[..]));
-    Ok(object(0x2F00, &aids.flat_map(|aid| object(0x61, &object(0x4F, aid))).collect::<Vec<u8>>()))
+    Ok(aids.flat_map(|aid| object(0x61, &object(0x4F, aid))).collect())
 }
 
 /// The certificates of the key that `A6 83` names, leaf last.
@@ -134,8 +158,8 @@ fn ca_identifiers(nvm: &Nvm, domain: Domain, wanted: impl Fn(Purpose) -> bool) -
 fn stored(nvm: &Nvm, card: &CardId, domain: Domain, tag: Tag) -> Result<Vec<u8>, Status> {
     let wanted = StoredObject::of(tag).ok_or(Status::REFERENCED_DATA_NOT_FOUND)?;
     match (nvm.read(domain.object(wanted)), wanted) {
-        (Some(content), _) => Ok(object(tag, content)),
-        (None, StoredObject::Cplc) => Ok(object(tag, &life_cycle_data(card))),
+        (Some(content), _) => Ok(content.to_vec()),
+        (None, StoredObject::Cplc) => Ok(life_cycle_data(card).to_vec()),
         (None, _) => Err(Status::REFERENCED_DATA_NOT_FOUND),
     }
 }

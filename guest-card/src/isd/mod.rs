@@ -15,6 +15,7 @@ pub mod domain;
 pub mod ec_key;
 mod install;
 pub mod key_set;
+pub mod personalisation;
 mod put_key;
 pub mod registry;
 mod status;
@@ -78,9 +79,8 @@ impl Session {
         services: &mut Services<'_>,
     ) -> Result<ResponseApdu, Status> {
         match Command::parse(command)? {
-            Command::GetData { tag, data } => {
-                let card = services.card();
-                data::read(services.nvm(), &card, self.domain, tag, data).map(success)
+            Command::GetData(get) => {
+                data::read(services.nvm(), &services.card(), self.domain, &get).map(success)
             }
             Command::GetStatus(get) => {
                 status::read(level.authority()?, services.nvm(), self.domain, &mut self.listed, &get)

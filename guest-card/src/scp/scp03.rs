@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 
 use cardhost_wire::{apdu::CommandApdu, status::Status};
-use rand_core::{CryptoRng, Rng};
+use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
