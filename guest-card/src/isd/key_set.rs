@@ -73,11 +73,6 @@ impl StoredKeySet {
         self.kvn
     }
 
-    /// The parameter "i".
-    pub const fn i(&self) -> u8 {
-        self.i
-    }
-
     /// ENC, MAC and DEK.
     pub const fn keys(&self) -> [&Secret; 3] {
         [&self.enc, &self.mac, &self.dek]

@@ -83,6 +83,8 @@ pub fn store_data(
                 change
             }
             (0xBF21, chain) => change.put(domain.certificates(named(reference)?), owned(chain)),
+            // An empty list lifts the restriction, as Yubico's clients expect.
+            (0x70, []) => change.delete(domain.allowlist(named(reference)?)),
             (0x70, list) => change.put(domain.allowlist(named(reference)?), owned(serials(list)?)),
             (tag, value) => put_object(change, domain, tag, value)?,
         };

@@ -8,9 +8,11 @@
 //! Open ─── a bad MAC · a command in plain · another set-up · SELECT · reset ─▶ Closed
 //! ```
 
+mod certificate;
 mod level;
 mod messaging;
 pub mod scp03;
+mod scp11;
 mod set_up;
 
 use alloc::{boxed::Box, vec::Vec};
@@ -24,6 +26,7 @@ use zeroize::Zeroizing;
 pub use level::{Authority, SecurityLevel};
 use messaging::Channel;
 use scp03::Initiated;
+use set_up::Chain;
 pub use set_up::{Invoker, SetUp};
 
 /// The secure channel of one logical channel.
@@ -34,6 +37,8 @@ pub enum SecureChannel {
     Closed,
     /// INITIALIZE UPDATE was answered.
     Initiated(Box<Initiated>),
+    /// Certificates have come.
+    Certified(Box<Chain>),
     /// In use.
     Open(Box<Channel>),
 }
