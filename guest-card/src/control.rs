@@ -12,7 +12,7 @@ pub fn execute(command: Command, context: &mut Context<'_>) -> Result<Answer, Fa
     context.piv.command(command, &mut context.services)
 }
 
-/// Development only: personalises a new card with the well-known PIN, PUK and management key.
+/// Development only: personalises a new card with the well-known PIN, PUK and keys.
 ///
 /// # Errors
 /// See [`execute`].

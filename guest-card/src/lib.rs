@@ -25,6 +25,7 @@ pub mod piv;
 pub mod platform;
 pub mod rng;
 mod router;
+mod scp;
 pub mod self_test;
 pub mod services;
 mod session;

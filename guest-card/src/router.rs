@@ -2,18 +2,29 @@
 
 use alloc::vec::Vec;
 
-use cardhost_wire::{aid::Aid, apdu::CommandApdu, port::Protocol, status::Status};
+use cardhost_wire::{
+    aid::Aid,
+    apdu::{CommandApdu, ResponseApdu},
+    port::Protocol,
+    status::Status,
+};
 
 use crate::{
-    isd,
+    isd::{
+        self,
+        domain::Domain,
+        registry::{CardLifeCycle, Registry},
+    },
+    nvm::Nvm,
     piv::{self, Piv},
+    scp::{Invoker, SecurityLevel},
     services::Context,
     uicc,
 };
 
 /// The application selected on a logical channel, with its session.
 pub enum Selected {
-    /// The secure element's issuer security domain.
+    /// A security domain of the secure element, mostly the issuer's.
     Isd(isd::Session),
     /// PIV.
     Piv(piv::Session),
@@ -25,7 +36,7 @@ impl Selected {
     /// What is selected after a reset of this protocol.
     pub fn root(protocol: Protocol) -> Self {
         if is_secure_element(protocol) {
-            Self::Isd(isd::Session::default())
+            Self::Isd(isd::Session::new(Domain::ISSUER))
         } else {
             Self::Uicc(uicc::Session::default())
         }
@@ -34,7 +45,7 @@ impl Selected {
     /// True if this is what a reset of the protocol selects, and nothing was proved to it since.
     pub fn is_initial(&self, protocol: Protocol) -> bool {
         match self {
-            Self::Isd(session) => is_secure_element(protocol) && *session == isd::Session::default(),
+            Self::Isd(session) => is_secure_element(protocol) && session.is_initial(),
             Self::Uicc(session) => !is_secure_element(protocol) && *session == uicc::Session::default(),
             Self::Piv(_) => false,
         }
@@ -43,7 +54,7 @@ impl Selected {
     /// The same application with a session of its own.
     pub fn anew(&self) -> Self {
         match self {
-            Self::Isd(_) => Self::Isd(isd::Session::default()),
+            Self::Isd(session) => Self::Isd(isd::Session::new(session.domain())),
             Self::Piv(_) => Self::Piv(piv::Session::default()),
             Self::Uicc(_) => Self::Uicc(uicc::Session::default()),
         }
@@ -53,10 +64,11 @@ impl Selected {
     /// response data.
     ///
     /// # Errors
-    /// `6A82`: there is none; what was selected stays so.
-    pub fn select(&mut self, protocol: Protocol, name: &[u8]) -> Result<Vec<u8>, Status> {
-        let next = resolve(protocol, name).ok_or(Status::NOT_FOUND)?;
-        let response = next.select_response()?;
+    /// `6A82`: there is none, or it is locked; what was selected stays so.
+    pub fn select(&mut self, protocol: Protocol, name: &[u8], nvm: &Nvm) -> Result<Vec<u8>, Status> {
+        let registry = Registry::load(nvm)?;
+        let next = resolve(protocol, name, &registry).ok_or(Status::NOT_FOUND)?;
+        let response = next.select_response(&registry)?;
         // PIV selected again keeps its security status (SP 800-73-5, part 2, 3.1.1).
         if !matches!((&*self, &next), (Self::Piv(_), Self::Piv(_))) {
             *self = next;
@@ -64,39 +76,65 @@ impl Selected {
         Ok(response)
     }
 
-    /// Executes one whole command: chains reassembled, class bits for chaining and channel cleared.
+    /// Executes one whole command: chains reassembled, class bits for chaining and channel cleared, secure messaging
+    /// removed; the security level says what it proved.
     ///
     /// # Errors
     /// A status word for the terminal.
     pub fn execute(
         &mut self,
         command: &CommandApdu<'_>,
+        level: SecurityLevel<'_>,
         context: &mut Context<'_>,
-    ) -> Result<Vec<u8>, Status> {
-        match self {
-            Self::Isd(session) => session.execute(command),
-            Self::Piv(session) => context.piv.process(session, &mut context.services, command),
-            Self::Uicc(session) => session.execute(command),
-        }
+    ) -> Result<ResponseApdu, Status> {
+        let data = match self {
+            Self::Isd(session) => return session.execute(command, level, &mut context.services),
+            Self::Piv(session) => context.piv.process(session, &mut context.services, command)?,
+            Self::Uicc(session) => session.execute(command)?,
+        };
+        Ok(ResponseApdu { data, status: Status::SUCCESS })
     }
 
-    fn select_response(&self) -> Result<Vec<u8>, Status> {
+    /// What a secure channel to this application needs; the UICC has none.
+    ///
+    /// # Errors
+    /// `6581`: the registry's record is not one of ours.
+    pub fn invoker(&self, nvm: &Nvm) -> Result<Option<Invoker>, Status> {
+        let registry = Registry::load(nvm)?;
+        Ok(match self {
+            Self::Isd(session) => {
+                let domain = session.domain();
+                registry.contains(domain).then(|| Invoker { aid: registry.aid(domain).to_vec(), domain })
+            }
+            Self::Piv(_) => Some(Invoker { aid: Aid::PIV.as_bytes().to_vec(), domain: registry.piv_domain }),
+            Self::Uicc(_) => None,
+        })
+    }
+
+    fn select_response(&self, registry: &Registry) -> Result<Vec<u8>, Status> {
         match self {
-            Self::Isd(_) => Ok(isd::Session::select_response()),
+            Self::Isd(session) => Ok(session.select_response(registry)),
             Self::Piv(_) => Ok(Piv::select_response()),
             Self::Uicc(_) => Err(Status::NOT_FOUND),
         }
     }
 }
 
-fn resolve(protocol: Protocol, name: &[u8]) -> Option<Selected> {
+fn resolve(protocol: Protocol, name: &[u8], registry: &Registry) -> Option<Selected> {
     if name.is_empty() {
         return Some(Selected::root(protocol));
     }
+    let domain = |domain| Selected::Isd(isd::Session::new(domain));
     if Aid::SHARED_ROOT.matches(name) && is_secure_element(protocol) || Aid::ISD.matches(name) {
-        return Some(Selected::Isd(isd::Session::default()));
+        return Some(domain(Domain::ISSUER));
     }
-    Aid::PIV.matches(name).then(|| Selected::Piv(piv::Session::default()))
+    if matches!(registry.card, CardLifeCycle::CardLocked | CardLifeCycle::Terminated) {
+        return None;
+    }
+    if Aid::PIV.matches(name) && registry.piv.is_selectable() {
+        return Some(Selected::Piv(piv::Session::default()));
+    }
+    registry.select(name).map(domain)
 }
 
 /// The default pairing of protocols with containers: ISO/IEC 7816-3 is the UICC's, the rest the secure element's.

@@ -1,4 +1,4 @@
-//! The card's first PIN, PUK and management key on their way to the user.
+//! The card's first PIN, PUK and keys on their way to the user.
 
 use std::{fmt, path::Path};
 
@@ -43,6 +43,9 @@ pub struct Secrets {
     /// Management key, hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub management_key: Option<SecretText>,
+    /// The issuer security domain's first key set: ENC, MAC and DEK, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_domain_keys: Option<SecretText>,
 }
 
 impl Secrets {
@@ -68,7 +71,12 @@ impl Secrets {
     }
 
     fn text(&self) -> Zeroizing<String> {
-        let lines = [("PIN", &self.pin), ("PUK", &self.puk), ("management key", &self.management_key)];
+        let lines = [
+            ("PIN", &self.pin),
+            ("PUK", &self.puk),
+            ("management key", &self.management_key),
+            ("SCP03 keys, FF", &self.security_domain_keys),
+        ];
         let mut text = Zeroizing::new(String::from("shown once, keep them:"));
         for (name, secret) in lines {
             if let Some(secret) = secret {

@@ -109,7 +109,7 @@ pub struct Credential {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Command {
     /// Sets PIN (6 to 8 bytes), PUK (8 bytes) and management key of a card that was never personalised; what is
-    /// missing the guest makes and keeps as pending secrets. Answers [`Answer::Done`].
+    /// missing the guest makes and keeps as pending secrets, with the keys of the issuer's security domain. Answers [`Answer::Done`].
     Personalise {
         /// The PIN.
         pin: Option<Secret>,
@@ -224,6 +224,9 @@ pub enum Answer {
         puk: Option<Secret>,
         /// The management key, AES-256.
         management_key: Option<Secret>,
+        /// The issuer security domain's first key set, version FF: ENC, MAC and DEK, AES-128, one after the other. The
+        /// guest always makes it.
+        security_domain_keys: Option<Secret>,
     },
 }
 

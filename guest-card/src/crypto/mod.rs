@@ -22,15 +22,19 @@
 //! [`PrivateKey`]s loaded. RSA generation takes 55 ms (2,048 bits) or 210 ms (3,072), up to three times that with
 //! bad luck.
 
+mod aes;
 mod cipher;
 mod ec;
 mod private;
 mod public;
 mod rsa;
+mod verify;
 
+pub use aes::{AES_BLOCK, AesKey, Block};
 pub use cipher::{BlockCipher, CipherAlgorithm};
 pub use private::PrivateKey;
 pub use public::PublicKey;
+pub use verify::VerifyingKey;
 
 /// Why an operation was refused. All are the caller's (in the end: the terminal's) fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

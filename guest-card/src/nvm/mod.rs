@@ -14,6 +14,7 @@ mod head;
 mod record;
 mod seal;
 mod sealed;
+pub mod structure;
 
 use alloc::{collections::BTreeMap, vec::Vec};
 

@@ -22,6 +22,7 @@ use super::{
     request::{self, certification_request},
 };
 use crate::{
+    isd,
     nvm::{Change, Nvm},
     services::Services,
 };
@@ -54,8 +55,8 @@ impl Piv {
         }
     }
 
-    /// Development only: a card with PIN 123456, PUK 12345678 and the well-known management key. One that was
-    /// personalised before stays as it is.
+    /// Development only: a card with PIN 123456, PUK 12345678, the well-known management key and the well-known keys of
+    /// the issuer's security domain. One that was personalised before stays as it is.
     ///
     /// # Errors
     /// [`Failure::NotCommitted`].
@@ -63,7 +64,8 @@ impl Piv {
         if is_personalised(services.nvm()) {
             return Ok(());
         }
-        services.commit(personalisation::well_known(&services.card())).map_err(own_state)
+        let change = personalisation::well_known(&services.card()).and(isd::personalisation::well_known());
+        services.commit(change).map_err(own_state)
     }
 }
 
@@ -72,7 +74,8 @@ fn is_personalised(nvm: &Nvm) -> bool {
     nvm.read(record::REFERENCE_DATA).is_some()
 }
 
-/// Sets PIN, PUK and management key of a card that was never personalised, and makes those that are missing.
+/// Sets PIN, PUK and management key of a card that was never personalised, and makes those that are missing, as well as
+/// the keys of the issuer's security domain: all of it at once, so that no card has one without the other.
 fn personalise(
     services: &mut Services<'_>,
     pin: Option<Secret>,
@@ -85,6 +88,7 @@ fn personalise(
     let card = services.card();
     let change = personalisation::personalised(&card, &mut services.rng(), pin, puk, management_key)
         .map_err(|_| Failure::Malformed)?;
+    let change = change.and(isd::personalisation::personalised(&mut services.rng()));
     services.commit(change).map_err(own_state)?;
     Ok(Answer::Done)
 }
@@ -92,16 +96,20 @@ fn personalise(
 /// The secrets that personalisation made, until acknowledged.
 fn pending_secrets(nvm: &Nvm) -> Result<Answer, Failure> {
     let made: Option<MadeSecrets> = record::load(nvm, record::PENDING_SECRETS).map_err(own_state)?;
-    let MadeSecrets { pin, puk, management_key } = made.ok_or(Failure::NoSecrets)?;
-    Ok(Answer::Secrets { pin, puk, management_key })
+    let set = isd::personalisation::pending(nvm).map_err(own_state)?;
+    if made.is_none() && set.is_none() {
+        return Err(Failure::NoSecrets);
+    }
+    let MadeSecrets { pin, puk, management_key } = made.unwrap_or_default();
+    let security_domain_keys = set.map(|set| Secret(set.keys().map(|key| &key.0[..]).concat()));
+    Ok(Answer::Secrets { pin, puk, management_key, security_domain_keys })
 }
 
 /// Erases the copies kept for delivery.
 fn acknowledge_secrets(services: &mut Services<'_>) -> Result<Answer, Failure> {
-    if services.nvm().read(record::PENDING_SECRETS).is_none() {
-        return Err(Failure::NoSecrets);
-    }
-    services.commit(Change::new().delete(record::PENDING_SECRETS)).map_err(own_state)?;
+    pending_secrets(services.nvm())?;
+    let change = isd::personalisation::acknowledged().delete(record::PENDING_SECRETS);
+    services.commit(change).map_err(own_state)?;
     Ok(Answer::Done)
 }
 

@@ -35,7 +35,7 @@ impl Chain {
     /// # Errors
     /// `6A84`: too long; the chain is abandoned.
     pub fn extend(&mut self, class: Class, command: &CommandApdu<'_>) -> Result<(), Status> {
-        let header = [class.bare(), command.ins, command.p1, command.p2];
+        let header = [class.of_whole(), command.ins, command.p1, command.p2];
         let kind = Some(Kind { channel: class.channel(), header });
         if self.kind != kind {
             *self = Self { kind, data: Zeroizing::default() };

@@ -3,13 +3,15 @@
 //!
 //! ```text
 //! bytes ─▶ CommandApdu ─▶ class ─▶ channel open? ─▶ GET RESPONSE ─▶ next piece of the pending response
-//!                                        └─▶ chain ─▶ MANAGE CHANNEL · SELECT · application ─▶ pending ─▶ by Le
+//!                                        └─▶ chain ─▶ MANAGE CHANNEL · SELECT · channel ─▶ pending ─▶ by Le
+//!                                                                     (secure channel, application)
 //! ```
 //!
 //! A protocol has one chain and one pending response, whatever the number of its channels: what a terminal can make
 //! the card hold stays small.
 
 mod chain;
+mod channel;
 mod class;
 mod response;
 
@@ -21,8 +23,9 @@ use cardhost_wire::{
     status::Status,
 };
 
-use crate::{router::Selected, services::Context};
+use crate::services::Context;
 use chain::Chain;
+use channel::Channel;
 use class::Class;
 use response::Pending;
 
@@ -37,7 +40,7 @@ const BY_DF_NAME: u8 = 0x04;
 /// The state of one communication protocol from its reset on.
 pub struct Session {
     protocol: Protocol,
-    channels: [Option<Selected>; CHANNELS],
+    channels: [Option<Channel>; CHANNELS],
     chain: Chain,
     pending: Pending,
 }
@@ -45,7 +48,7 @@ pub struct Session {
 impl Session {
     /// After a reset: only the basic channel is open, with the protocol's root selected.
     pub fn new(protocol: Protocol) -> Self {
-        let channels = [Some(Selected::root(protocol)), None, None, None];
+        let channels = [Some(Channel::root(protocol)), None, None, None];
         Self { protocol, channels, chain: Chain::default(), pending: Pending::default() }
     }
 
@@ -53,7 +56,7 @@ impl Session {
     pub fn is_initial(&self) -> bool {
         let [basic, others @ ..] = &self.channels;
         let protocol = self.protocol;
-        basic.as_ref().is_some_and(|selected| selected.is_initial(protocol))
+        basic.as_ref().is_some_and(|channel| channel.is_initial(protocol))
             && others.iter().all(Option::is_none)
             && self.chain.is_idle()
             && self.pending.is_idle()
@@ -74,7 +77,7 @@ impl Session {
         context: &mut Context<'_>,
     ) -> Result<ResponseApdu, Status> {
         let class = Class::parse(command.cla)?;
-        self.selected(class.channel())?;
+        self.channel(class.channel())?;
         if command.ins == GET_RESPONSE {
             return self.pending.fetch(class.channel(), command);
         }
@@ -83,7 +86,7 @@ impl Session {
             return self.chain.extend(class, command).map(|()| Status::SUCCESS.into());
         }
         let data = self.chain.finish(class, command)?;
-        let whole = CommandApdu { cla: class.bare(), data: &data, ..*command };
+        let whole = CommandApdu { cla: class.of_whole(), data: &data, ..*command };
         self.pending = Pending::new(class.channel(), self.execute(class, &whole, context)?);
         Ok(self.pending.next(command.le))
     }
@@ -93,27 +96,37 @@ impl Session {
         class: Class,
         command: &CommandApdu<'_>,
         context: &mut Context<'_>,
-    ) -> Result<Vec<u8>, Status> {
+    ) -> Result<ResponseApdu, Status> {
+        let is_plain_interindustry = class.is_interindustry() && !class.is_secured();
         match (command.ins, command.p1) {
-            (MANAGE_CHANNEL, _) if class.is_interindustry() => self.manage_channel(class.channel(), command),
-            (SELECT, BY_DF_NAME) if class.is_interindustry() => self.select(class.channel(), command),
-            _ => self.selected(class.channel())?.execute(command, context),
+            (MANAGE_CHANNEL, _) if is_plain_interindustry => {
+                self.manage_channel(class.channel(), command).map(success)
+            }
+            (SELECT, BY_DF_NAME) if is_plain_interindustry => {
+                self.select(class.channel(), command, context).map(success)
+            }
+            _ => self.channel(class.channel())?.execute(class, command, context),
         }
     }
 
-    fn selected(&mut self, channel: usize) -> Result<&mut Selected, Status> {
-        let open = self.channels.get_mut(channel).and_then(Option::as_mut);
+    fn channel(&mut self, number: usize) -> Result<&mut Channel, Status> {
+        let open = self.channels.get_mut(number).and_then(Option::as_mut);
         open.ok_or(Status::LOGICAL_CHANNEL_NOT_SUPPORTED)
     }
 
     /// SELECT by DF name (ISO/IEC 7816-4, 11.2.2). Only the first occurrence of a partial name is offered. Its data
     /// are short enough never to need GET RESPONSE where there is no Le. A failed SELECT changes nothing.
-    fn select(&mut self, channel: usize, command: &CommandApdu<'_>) -> Result<Vec<u8>, Status> {
+    fn select(
+        &mut self,
+        number: usize,
+        command: &CommandApdu<'_>,
+        context: &Context<'_>,
+    ) -> Result<Vec<u8>, Status> {
         let protocol = self.protocol;
-        let selected = self.selected(channel)?;
+        let channel = self.channel(number)?;
         match command.p2 {
-            0x00 => selected.select(protocol, command.data),
-            0x0C => selected.select(protocol, command.data).map(|_| Vec::new()),
+            0x00 => channel.select(protocol, command.data, context),
+            0x0C => channel.select(protocol, command.data, context).map(|_| Vec::new()),
             0x02 => Err(Status::NOT_FOUND),
             _ => Err(Status::INCORRECT_P1_P2),
         }
@@ -141,11 +154,11 @@ impl Session {
         if self.channels[usize::from(number)].is_some() {
             return Err(Status::CONDITIONS_NOT_SATISFIED);
         }
-        let selected = match from {
-            0 => Selected::root(self.protocol),
-            _ => self.selected(from)?.anew(),
+        let channel = match from {
+            0 => Channel::root(self.protocol),
+            _ => self.channel(from)?.anew(),
         };
-        self.channels[usize::from(number)] = Some(selected);
+        self.channels[usize::from(number)] = Some(channel);
         Ok(())
     }
 
@@ -156,4 +169,8 @@ impl Session {
             None => Err(Status::NO_INFORMATION),
         }
     }
+}
+
+fn success(data: Vec<u8>) -> ResponseApdu {
+    ResponseApdu { data, status: Status::SUCCESS }
 }

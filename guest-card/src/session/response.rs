@@ -12,20 +12,27 @@ use zeroize::Zeroizing;
 const WITHOUT_LE: usize = 256;
 
 /// Response data that the terminal has not fetched yet.
-#[derive(Default)]
 pub struct Pending {
     channel: usize,
     data: Zeroizing<Vec<u8>>,
     sent: usize,
+    /// What the last piece ends with.
+    status: Status,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self::new(0, Status::SUCCESS.into())
+    }
 }
 
 impl Pending {
     /// A whole response of this channel, nothing of it sent.
-    pub fn new(channel: usize, data: Vec<u8>) -> Self {
-        Self { channel, data: Zeroizing::new(data), sent: 0 }
+    pub fn new(channel: usize, response: ResponseApdu) -> Self {
+        Self { channel, data: Zeroizing::new(response.data), sent: 0, status: response.status }
     }
 
-    /// The next piece of at most Le bytes with `9000`, or `61xx` while more waits.
+    /// The next piece of at most Le bytes with the response's status, or `61xx` while more waits.
     pub fn next(&mut self, le: Option<u32>) -> ResponseApdu {
         let limit = le.map_or(WITHOUT_LE, |le| le as usize);
         let (_, rest) = self.data.split_at(self.sent);
@@ -57,7 +64,7 @@ impl Pending {
 
     fn status(&self) -> Status {
         match self.remaining() {
-            0 => Status::SUCCESS,
+            0 => self.status,
             remaining => Status::more_data(remaining),
         }
     }

@@ -67,6 +67,10 @@ pub(super) struct Secrets {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub management_key: Option<SecretText>,
+    /// The issuer security domain's first SCP03 key set, version FF: ENC, MAC and DEK, AES-128, hex, one after the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub security_domain_keys: Option<SecretText>,
 }
 
 /// A deleted certificate.
@@ -117,10 +121,12 @@ impl From<Deleted> for DeletedCertificate {
 impl From<lifecycle::Secrets> for Secrets {
     fn from(secrets: lifecycle::Secrets) -> Self {
         let text = |secret: Secret| SecretText::from(String::from_utf8_lossy(&secret.0).into_owned());
+        let key = |key: Secret| SecretText::from(hex::encode(&key.0));
         Self {
             pin: secrets.pin.map(text),
             puk: secrets.puk.map(text),
-            management_key: secrets.management_key.map(|key| SecretText::from(hex::encode(&key.0))),
+            management_key: secrets.management_key.map(key),
+            security_domain_keys: secrets.security_domain_keys.map(key),
         }
     }
 }

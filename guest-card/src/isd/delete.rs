@@ -1,0 +1,125 @@
+//! DELETE of keys and of security domains (GlobalPlatform Card Specification 2.3.1, 11.2).
+
+use alloc::vec::Vec;
+
+use cardhost_wire::{apdu::CommandApdu, status::Status, tlv::TlvReader};
+
+use super::{
+    domain::Domain,
+    ec_key, key_set,
+    key_set::KEY_IDS,
+    malformed,
+    registry::{Registered, Registry},
+};
+use crate::{
+    nvm::{Change, Nvm, Partition},
+    scp::Authority,
+    services::Services,
+};
+
+/// P2: also what is related to the object.
+const RELATED: u8 = 0x80;
+/// P2 (Yubico): also the last key set.
+const LAST: u8 = 0x01;
+
+/// DELETE.
+pub enum Delete<'a> {
+    /// `D0` identifier and `D2` version, at least one.
+    Keys { kid: Option<u8>, kvn: Option<u8>, last: bool },
+    /// `4F`.
+    Application(&'a [u8]),
+}
+
+impl<'a> Delete<'a> {
+    /// Parses the command.
+    ///
+    /// # Errors
+    /// A status word for the terminal.
+    pub fn parse(apdu: &CommandApdu<'a>) -> Result<Self, Status> {
+        if apdu.p1 != 0 || apdu.p2 & !(RELATED | LAST) != 0 {
+            return Err(Status::INCORRECT_P1_P2);
+        }
+        let (mut aid, mut kid, mut kvn) = (None, None, None);
+        let mut reader = TlvReader::new(apdu.data);
+        while let Some(next) = reader.next_object().map_err(malformed)? {
+            match next {
+                (0x4F, value) => aid = Some(value),
+                (0xD0, &[value]) => kid = Some(value),
+                (0xD2, &[value]) => kvn = Some(value),
+                _ => return Err(Status::WRONG_DATA),
+            }
+        }
+        match (aid, kid, kvn) {
+            (Some(aid), None, None) => Ok(Self::Application(aid)),
+            (Some(_), ..) | (None, None, None) => Err(Status::WRONG_DATA),
+            (None, kid, kvn) => Ok(Self::Keys { kid, kvn, last: apdu.p2 & LAST != 0 }),
+        }
+    }
+}
+
+/// DELETE.
+///
+/// # Errors
+/// `6A88`: there is nothing to delete; `6985`: it may not go; nothing has changed.
+pub fn delete(
+    _: Authority<'_>,
+    services: &mut Services<'_>,
+    domain: Domain,
+    delete: &Delete<'_>,
+) -> Result<(), Status> {
+    match delete {
+        Delete::Keys { kid, kvn, last } => delete_keys(services, domain, *kid, *kvn, *last),
+        Delete::Application(aid) => delete_application(services, domain, aid),
+    }
+}
+
+fn delete_keys(
+    services: &mut Services<'_>,
+    domain: Domain,
+    kid: Option<u8>,
+    kvn: Option<u8>,
+    last: bool,
+) -> Result<(), Status> {
+    let fits = |wanted: Option<u8>, found| wanted.is_none_or(|wanted| wanted == found);
+    let sets = key_set::all(services.nvm(), domain)?;
+    let of_set = kid.is_none_or(|kid| KEY_IDS.contains(&kid));
+    // A set goes whole, so an identifier alone does not name one.
+    let (gone, kept): (Vec<_>, Vec<_>) =
+        sets.iter().partition(|found| of_set && kvn.is_some() && fits(kvn, found.set.kvn()));
+    let keys = ec_key::all(services.nvm(), domain)?;
+    let gone_keys: Vec<_> = keys
+        .iter()
+        .filter(|found| fits(kid, found.key.name().kid) && fits(kvn, found.key.name().kvn))
+        .collect();
+    if gone.is_empty() && gone_keys.is_empty() {
+        return Err(Status::REFERENCED_DATA_NOT_FOUND);
+    }
+    if domain.is_issuer() && kept.is_empty() && !gone.is_empty() && !last {
+        return Err(Status::CONDITIONS_NOT_SATISFIED);
+    }
+    let change = gone.iter().fold(Change::new(), |change, found| key_set::delete(change, domain, found.slot));
+    let change = gone_keys.iter().fold(change, |change, found| ec_key::delete(change, domain, found.slot));
+    services.commit(change)
+}
+
+/// Only further domains can go, and only by the issuer's: PIV is part of the card.
+fn delete_application(services: &mut Services<'_>, domain: Domain, aid: &[u8]) -> Result<(), Status> {
+    let mut registry = Registry::load(services.nvm())?;
+    let deleted = match registry.find(aid) {
+        Some(Registered::Domain(deleted)) if domain.is_issuer() => deleted,
+        Some(_) => return Err(Status::CONDITIONS_NOT_SATISFIED),
+        None => return Err(Status::REFERENCED_DATA_NOT_FOUND),
+    };
+    if registry.piv_domain == deleted {
+        return Err(Status::CONDITIONS_NOT_SATISFIED);
+    }
+    registry.remove(deleted);
+    services.commit(registry.put(without_records(services.nvm(), deleted)))
+}
+
+/// Erases all of a domain's records.
+fn without_records(nvm: &Nvm, domain: Domain) -> Change {
+    let records = domain.records();
+    let names = nvm.names(Partition::ISD).filter(|name| records.contains(&name.number()));
+    names.fold(Change::new(), Change::delete)
+}

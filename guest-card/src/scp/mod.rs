@@ -1,0 +1,122 @@
+//! Secure channels of GlobalPlatform: SCP03 and SCP11. One for each logical channel; the selected application's
+//! security domain lends its keys.
+//!
+//! ```text
+//! Closed ─┬─ INITIALIZE UPDATE ──────────────▶ Initiated ── EXTERNAL AUTHENTICATE ─▶ Open
+//!         ├─ PERFORM SECURITY OPERATION ─────▶ Certified ── MUTUAL AUTHENTICATE ───▶ Open
+//!         └─ INTERNAL AUTHENTICATE ─────────────────────────────────────────────────▶ Open
+//! Open ─── a bad MAC · a command in plain · another set-up · SELECT · reset ─▶ Closed
+//! ```
+
+mod certificate;
+mod level;
+mod messaging;
+pub mod scp03;
+mod scp11;
+mod set_up;
+
+use alloc::{boxed::Box, vec::Vec};
+
+use cardhost_wire::{
+    apdu::{CommandApdu, ResponseApdu},
+    status::Status,
+};
+use zeroize::Zeroizing;
+
+pub use level::{Authority, SecurityLevel};
+use messaging::Channel;
+use scp03::Initiated;
+use set_up::Chain;
+pub use set_up::{Invoker, SetUp};
+
+/// The secure channel of one logical channel.
+#[derive(Default)]
+pub enum SecureChannel {
+    /// None.
+    #[default]
+    Closed,
+    /// INITIALIZE UPDATE was answered.
+    Initiated(Box<Initiated>),
+    /// Certificates have come.
+    Certified(Box<Chain>),
+    /// In use.
+    Open(Box<Channel>),
+}
+
+impl SecureChannel {
+    /// True if losing it loses nothing.
+    pub const fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed)
+    }
+
+    /// True while EXTERNAL AUTHENTICATE is awaited.
+    pub const fn is_initiated(&self) -> bool {
+        matches!(self, Self::Initiated(_))
+    }
+
+    /// Ends it.
+    pub fn close(&mut self) {
+        *self = Self::Closed;
+    }
+
+    /// EXTERNAL AUTHENTICATE.
+    ///
+    /// # Errors
+    /// `6985` without INITIALIZE UPDATE before it; see [`Initiated::external_authenticate`]. The channel is closed
+    /// then.
+    pub fn external_authenticate(&mut self, command: &CommandApdu<'_>) -> Result<(), Status> {
+        let Self::Initiated(initiated) = core::mem::take(self) else {
+            return Err(Status::CONDITIONS_NOT_SATISFIED);
+        };
+        *self = Self::Open(Box::new(initiated.external_authenticate(command)?));
+        Ok(())
+    }
+
+    /// Verifies and decrypts a command of this channel. Answers its data field.
+    ///
+    /// # Errors
+    /// `6982`: no channel is open; `6988`: the message is not authentic. The channel is closed then.
+    pub fn unwrap(&mut self, command: &CommandApdu<'_>) -> Result<Zeroizing<Vec<u8>>, Status> {
+        let data = match self {
+            Self::Open(channel) => channel.unwrap(command),
+            _ => Err(Status::SECURITY_STATUS_NOT_SATISFIED),
+        };
+        if data.is_err() {
+            self.close();
+        }
+        data
+    }
+
+    /// Protects a response to a command of this channel.
+    pub fn wrap(&self, response: ResponseApdu) -> ResponseApdu {
+        match self {
+            Self::Open(channel) => channel.wrap(response),
+            _ => response,
+        }
+    }
+
+    /// Lets a command in plain pass.
+    ///
+    /// # Errors
+    /// `6982`: the open channel protects messages. It is closed: what follows on it cannot be told from an intruder's.
+    pub fn admit_plain(&mut self) -> Result<(), Status> {
+        match self {
+            Self::Open(channel) if !channel.takes_plain() => {
+                self.close();
+                Err(Status::SECURITY_STATUS_NOT_SATISFIED)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The level of a command that was let pass or unwrapped.
+    pub const fn level(&self) -> SecurityLevel<'_> {
+        match self {
+            Self::Open(channel) => channel.level(),
+            _ => SecurityLevel::anonymous(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

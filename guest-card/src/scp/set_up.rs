@@ -1,0 +1,241 @@
+//! The commands that set a secure channel up, from the selected application's security domain.
+
+use alloc::{boxed::Box, vec::Vec};
+
+use cardhost_wire::{
+    apdu::{CommandApdu, ResponseApdu},
+    key::Algorithm,
+    status::Status,
+    tlv::TlvReader,
+};
+
+use super::{
+    SecureChannel,
+    certificate::{self, OffCardKey, Refused, without_leading_zeros},
+    messaging::{Channel, OffCardEntity},
+    scp03::{self, CardChallenge, HostChallenge, Initiated},
+    scp11::{self, Agreement, CardKeys},
+};
+use crate::{
+    crypto::PrivateKey,
+    isd::{
+        diversification,
+        domain::Domain,
+        ec_key::{self, KeyName, Purpose, Variant},
+        key_set::{self, Found},
+    },
+    nvm::Nvm,
+    services::Services,
+};
+
+/// P2 of PERFORM SECURITY OPERATION: more certificates follow.
+const MORE: u8 = 0x80;
+/// The class that these commands have.
+const GLOBAL_PLATFORM: u8 = 0x80;
+
+/// A command that begins, or goes on with, the set-up of a secure channel.
+pub enum SetUp<'a> {
+    /// 50: SCP03 with the key set of this version, 0 for any.
+    InitializeUpdate { kvn: u8, kid: u8, host_challenge: &'a [u8] },
+    /// 2A: a certificate for SCP11a or SCP11c, the first by this authority's key.
+    PerformSecurityOperation { authority: KeyName, more: bool, certificate: &'a [u8] },
+    /// 82: SCP11a or SCP11c. 88: SCP11b.
+    Authenticate { mutual: bool, key: KeyName, data: &'a [u8] },
+}
+
+/// The application that a secure channel is for.
+pub struct Invoker {
+    /// Its AID.
+    pub aid: Vec<u8>,
+    /// Whose keys open the channel.
+    pub domain: Domain,
+}
+
+impl<'a> SetUp<'a> {
+    /// Reads a whole command in plain, if it is such a one.
+    pub fn parse(command: &CommandApdu<'a>) -> Option<Self> {
+        let CommandApdu { cla, ins, p1: kvn, p2: kid, data, .. } = *command;
+        match (cla, ins) {
+            (GLOBAL_PLATFORM, 0x50) => Some(Self::InitializeUpdate { kvn, kid, host_challenge: data }),
+            (GLOBAL_PLATFORM, 0x2A) => {
+                let authority = KeyName { kid: kid & !MORE, kvn };
+                Some(Self::PerformSecurityOperation { authority, more: kid & MORE != 0, certificate: data })
+            }
+            (GLOBAL_PLATFORM, 0x82 | 0x88) => {
+                Some(Self::Authenticate { mutual: ins == 0x82, key: KeyName { kid, kvn }, data })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl SecureChannel {
+    /// Takes a step of a set-up. What was open before is closed.
+    ///
+    /// # Errors
+    /// A status word for the terminal; the channel is closed then.
+    pub fn set_up(
+        &mut self,
+        command: &SetUp<'_>,
+        invoker: &Invoker,
+        services: &mut Services<'_>,
+    ) -> Result<ResponseApdu, Status> {
+        let before = core::mem::take(self);
+        let (next, data) = match command {
+            SetUp::InitializeUpdate { kvn, kid: 0, host_challenge } => {
+                let (initiated, data) = initialize_update(*kvn, host_challenge, invoker, services)?;
+                (Self::Initiated(Box::new(initiated)), data)
+            }
+            SetUp::InitializeUpdate { .. } => return Err(Status::INCORRECT_P1_P2),
+            SetUp::PerformSecurityOperation { authority, more, certificate } => {
+                let chain = match before.into_chain(*authority) {
+                    Some(chain) => chain,
+                    None => Chain::begin(services.nvm(), invoker.domain, *authority)?,
+                };
+                (Self::Certified(Box::new(chain.extend(services.nvm(), certificate, *more)?)), Vec::new())
+            }
+            SetUp::Authenticate { mutual, key, data } => {
+                let chain = if *mutual { before.into_any_chain() } else { None };
+                let (channel, data) = authenticate(*mutual, *key, data, chain.as_ref(), invoker, services)?;
+                (Self::Open(Box::new(channel)), data)
+            }
+        };
+        *self = next;
+        Ok(ResponseApdu { data, status: Status::SUCCESS })
+    }
+
+    /// The chain that has begun with this authority and goes on.
+    fn into_chain(self, authority: KeyName) -> Option<Chain> {
+        self.into_any_chain().filter(|chain| chain.authority == authority && !chain.is_whole())
+    }
+
+    fn into_any_chain(self) -> Option<Chain> {
+        match self {
+            Self::Certified(chain) => Some(*chain),
+            _ => None,
+        }
+    }
+}
+
+/// Certificates of an off-card entity, verified as far as they have come.
+pub struct Chain {
+    /// The card's key that the first was verified by, and whose.
+    authority: KeyName,
+    domain: Domain,
+    end: End,
+}
+
+enum End {
+    /// More follow, signed by this one.
+    Authority(certificate::Authority),
+    /// The chain is whole.
+    Leaf(OffCardKey),
+}
+
+impl Chain {
+    fn begin(nvm: &Nvm, domain: Domain, authority: KeyName) -> Result<Self, Status> {
+        let domain = owner(nvm, domain)?;
+        let found = ec_key::find(nvm, domain, authority)?;
+        if found.key.is_private() {
+            return Err(Status::REFERENCED_DATA_NOT_FOUND);
+        }
+        let end = End::Authority(certificate::Authority::root(found.key.verifying_key()?));
+        Ok(Self { authority, domain, end })
+    }
+
+    const fn is_whole(&self) -> bool {
+        matches!(self.end, End::Leaf(_))
+    }
+
+    /// Verifies the next certificate. The last one must be on the authority's allowlist, if there is one.
+    fn extend(self, nvm: &Nvm, der: &[u8], more: bool) -> Result<Self, Status> {
+        let End::Authority(issuer) = &self.end else { return Err(Status::CONDITIONS_NOT_SATISFIED) };
+        let verified = issuer.verify(der).map_err(refused)?;
+        let end = if more {
+            End::Authority(issuer.next(&verified).map_err(refused)?)
+        } else {
+            let leaf = verified.leaf().map_err(refused)?;
+            self.admit(nvm, &leaf)?;
+            End::Leaf(leaf)
+        };
+        Ok(Self { end, ..self })
+    }
+
+    fn admit(&self, nvm: &Nvm, leaf: &OffCardKey) -> Result<(), Status> {
+        let slot = ec_key::find(nvm, self.domain, self.authority)?.slot;
+        match nvm.read(self.domain.allowlist(slot)) {
+            Some(list) if !is_listed(list, &leaf.serial) => Err(Status::SECURITY_STATUS_NOT_SATISFIED),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// True if one of the serial numbers `93` in the list is this one.
+fn is_listed(list: &[u8], serial: &[u8]) -> bool {
+    let mut reader = TlvReader::new(list);
+    core::iter::from_fn(|| reader.next_object().ok().flatten())
+        .any(|(_, listed)| without_leading_zeros(listed) == serial)
+}
+
+const fn refused(refused: Refused) -> Status {
+    match refused {
+        Refused::Malformed => Status::WRONG_DATA,
+        Refused::Unauthorised => Status::SECURITY_STATUS_NOT_SATISFIED,
+    }
+}
+
+/// MUTUAL or INTERNAL AUTHENTICATE.
+fn authenticate(
+    mutual: bool,
+    name: KeyName,
+    data: &[u8],
+    chain: Option<&Chain>,
+    invoker: &Invoker,
+    services: &mut Services<'_>,
+) -> Result<(Channel, Vec<u8>), Status> {
+    let domain = owner(services.nvm(), invoker.domain)?;
+    let fixed = ec_key::find(services.nvm(), domain, name)?.key.private_key()?;
+    let agreement = Agreement::parse(data)?;
+    let variant = agreement.variant();
+    if Purpose::of(name.kid) != Some(Purpose::KeyAgreement(variant)) || mutual != (variant != Variant::B) {
+        return Err(Status::WRONG_DATA);
+    }
+    let (certified, entity) = match (mutual, chain.map(|chain| (chain, &chain.end))) {
+        (false, _) => (None, OffCardEntity::Anonymous),
+        (true, Some((chain, End::Leaf(leaf)))) if chain.domain == domain => {
+            (Some(&leaf.point[..]), OffCardEntity::Authenticated(name.kvn))
+        }
+        (true, _) => return Err(Status::CONDITIONS_NOT_SATISFIED),
+    };
+    if variant == Variant::C {
+        return scp11::agree(&agreement, &CardKeys { fixed: &fixed, ephemeral: &fixed }, certified, entity);
+    }
+    let made = PrivateKey::generate(Algorithm::P256, &mut services.rng()).map_err(|_| Status::UNSPECIFIED)?;
+    scp11::agree(&agreement, &CardKeys { fixed: &fixed, ephemeral: &made }, certified, entity)
+}
+
+/// Whose keys serve a domain: a domain that has no key set yet uses the issuer's (Card Specification, 7.3.3).
+fn owner(nvm: &Nvm, domain: Domain) -> Result<Domain, Status> {
+    Ok(if key_set::find(nvm, domain, 0)?.is_some() { domain } else { Domain::ISSUER })
+}
+
+fn initialize_update(
+    kvn: u8,
+    host_challenge: &[u8],
+    invoker: &Invoker,
+    services: &mut Services<'_>,
+) -> Result<(Initiated, Vec<u8>), Status> {
+    let owner = owner(services.nvm(), invoker.domain)?;
+    let found = key_set::find(services.nvm(), owner, kvn)?;
+    let Found { slot, set } = found.ok_or(Status::REFERENCED_DATA_NOT_FOUND)?;
+    let set = set.ready()?;
+    let host_challenge = HostChallenge::parse(set.implementation, host_challenge)?;
+    let card_challenge = if set.implementation.is_pseudo_random() {
+        let counter = key_set::take_counter(services, owner, slot)?;
+        CardChallenge::PseudoRandom { counter, aid: &invoker.aid }
+    } else {
+        scp03::random_challenge(&mut services.rng())
+    };
+    let diversification = diversification(&services.card());
+    Ok(scp03::initialize_update(set, &diversification, host_challenge, &card_challenge))
+}

@@ -1,0 +1,94 @@
+//! One logical channel: the selected application, and the secure channel to it.
+
+use alloc::vec::Vec;
+
+use cardhost_wire::{
+    apdu::{CommandApdu, ResponseApdu},
+    port::Protocol,
+    status::Status,
+};
+
+use super::class::Class;
+use crate::{
+    router::Selected,
+    scp::{SecureChannel, SetUp},
+    services::Context,
+};
+
+/// EXTERNAL AUTHENTICATE, which completes SCP03 and whose own MAC is not the channel's yet.
+const EXTERNAL_AUTHENTICATE: u8 = 0x82;
+
+/// An open logical channel.
+pub struct Channel {
+    selected: Selected,
+    secure: SecureChannel,
+}
+
+impl Channel {
+    /// The protocol's root.
+    pub fn root(protocol: Protocol) -> Self {
+        Self { selected: Selected::root(protocol), secure: SecureChannel::Closed }
+    }
+
+    /// The same application, with nothing proved to it.
+    pub fn anew(&self) -> Self {
+        Self { selected: self.selected.anew(), secure: SecureChannel::Closed }
+    }
+
+    /// True if a terminal could not tell this channel from the basic one after a reset.
+    pub fn is_initial(&self, protocol: Protocol) -> bool {
+        self.secure.is_closed() && self.selected.is_initial(protocol)
+    }
+
+    /// SELECT by DF name. It ends the secure channel.
+    ///
+    /// # Errors
+    /// See [`Selected::select`]; nothing has changed.
+    pub fn select(
+        &mut self,
+        protocol: Protocol,
+        name: &[u8],
+        context: &Context<'_>,
+    ) -> Result<Vec<u8>, Status> {
+        let response = self.selected.select(protocol, name, context.services.nvm())?;
+        self.secure.close();
+        Ok(response)
+    }
+
+    /// Executes one whole command, its class byte without chaining and channel.
+    ///
+    /// # Errors
+    /// A status word for the terminal; what is protected has been.
+    pub fn execute(
+        &mut self,
+        class: Class,
+        command: &CommandApdu<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<ResponseApdu, Status> {
+        if class.is_secured() {
+            return self.execute_secured(class, command, context);
+        }
+        if let Some(set_up) = SetUp::parse(command)
+            && let Some(invoker) = self.selected.invoker(context.services.nvm())?
+        {
+            return self.secure.set_up(&set_up, &invoker, &mut context.services);
+        }
+        self.secure.admit_plain()?;
+        self.selected.execute(command, self.secure.level(), context)
+    }
+
+    fn execute_secured(
+        &mut self,
+        class: Class,
+        command: &CommandApdu<'_>,
+        context: &mut Context<'_>,
+    ) -> Result<ResponseApdu, Status> {
+        if command.ins == EXTERNAL_AUTHENTICATE && self.secure.is_initiated() {
+            return self.secure.external_authenticate(command).map(|()| Status::SUCCESS.into());
+        }
+        let data = self.secure.unwrap(command)?;
+        let plain = CommandApdu { cla: class.bare(), data: &data, ..*command };
+        let response = self.selected.execute(&plain, self.secure.level(), context);
+        Ok(self.secure.wrap(response.unwrap_or_else(ResponseApdu::from)))
+    }
+}
