@@ -19,17 +19,18 @@ use cardhost_wire::{
         SessionState, Started, VERSION,
     },
     port::{Port, Protocol},
+    protocols::ProtocolPairing,
     status::Status,
 };
 
 use crate::{
     atr::ATR,
-    control,
+    configuration, control,
     nvm::{Nvm, SealKey, SealedState},
     piv::{self, Piv},
     platform::Platform,
     rng::Generator,
-    services::{Context, Services},
+    services::{Context, Shared},
     session::Session,
 };
 
@@ -63,9 +64,10 @@ impl Opening {
             None if state.is_empty() => Nvm::blank(key),
             None => return Err(Refusal::Inconsistent),
         };
-        let sessions = Protocol::ALL.map(Session::new);
+        let pairing = configuration::protocols(nvm.part()).map_err(|_| Refusal::UnknownFormat)?;
+        let sessions = Protocol::ALL.map(|protocol| Session::new(protocol, &pairing));
         let wants_default_keys = default_keys && head.is_none();
-        Ok(Running { nvm, generator, card, piv: Piv::default(), sessions, wants_default_keys })
+        Ok(Running { nvm, generator, card, piv: Piv::default(), pairing, sessions, wants_default_keys })
     }
 }
 
@@ -75,6 +77,7 @@ struct Running {
     generator: Generator,
     card: CardId,
     piv: Piv,
+    pairing: ProtocolPairing,
     sessions: [Session; Protocol::ALL.len()],
     /// Development only: the card gets the well-known secrets at its first use, unless that personalises it. Not
     /// before: the host takes commits of started cards only.
@@ -83,9 +86,9 @@ struct Running {
 
 impl Running {
     fn context<'a>(&'a mut self, platform: &'a mut dyn Platform) -> (Context<'a>, &'a mut [Session]) {
-        let Self { nvm, generator, card, piv, sessions, .. } = self;
-        let services = Services { nvm, generator, platform, card: *card };
-        (Context { piv, services }, sessions)
+        let Self { nvm, generator, card, piv, pairing, sessions, .. } = self;
+        let shared = Shared { nvm, generator, platform, card: *card };
+        (Context { piv, pairing, shared }, sessions)
     }
 
     fn command(&mut self, command: Command, platform: &mut dyn Platform) -> Result<Answer, Failure> {
@@ -97,7 +100,7 @@ impl Running {
     }
 
     fn session_state(&self) -> SessionState {
-        let initial = self.sessions.iter().all(Session::is_initial);
+        let initial = self.sessions.iter().all(|session| session.is_initial(&self.pairing));
         if initial { SessionState::None } else { SessionState::Held }
     }
 
@@ -144,7 +147,7 @@ impl<P: Platform> Card<P> {
     /// The port's stream was opened or closed: its session ends, with every PIN, key and selection in it.
     pub fn reset(&mut self, port: Port) {
         if let (State::Running(card), Port::Apdu(protocol)) = (&mut self.state, port) {
-            card.sessions[protocol as usize] = Session::new(protocol);
+            card.sessions[protocol as usize] = Session::new(protocol, &card.pairing);
         }
     }
 
@@ -217,7 +220,7 @@ impl<P: Platform> Card<P> {
         let started = Started {
             atr: ATR.to_vec(),
             epoch: running.nvm.epoch(),
-            credentials: piv::credentials(&running.nvm),
+            credentials: piv::credentials(running.nvm.part()),
         };
         self.state = State::Running(Box::new(running));
         started

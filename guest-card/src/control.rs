@@ -1,15 +1,25 @@
-//! The host's narrow commands: each goes to the application that owns what it asks for.
+//! The host's narrow commands: each goes to whom it asks for.
 
 use cardhost_wire::control::{Answer, Command, Failure};
 
-use crate::services::Context;
+use crate::{configuration, services::Context};
 
 /// Executes one command of the host.
 ///
 /// # Errors
 /// The [`Failure`] that the host is to be told; nothing has changed then but a retry counter.
 pub fn execute(command: Command, context: &mut Context<'_>) -> Result<Answer, Failure> {
-    context.piv.command(command, &mut context.services)
+    match command {
+        Command::ReadProtocols => Ok(Answer::Protocols(context.configuration().0.clone())),
+        Command::PairProtocols(wanted) => {
+            let (pairing, mut services) = context.configuration();
+            configuration::pair(pairing, &mut services, wanted).map(|()| Answer::Done)
+        }
+        command => {
+            let (piv, mut services) = context.piv();
+            piv.command(command, &mut services)
+        }
+    }
 }
 
 /// Development only: personalises a new card with the well-known PIN, PUK and keys.
@@ -17,5 +27,6 @@ pub fn execute(command: Command, context: &mut Context<'_>) -> Result<Answer, Fa
 /// # Errors
 /// See [`execute`].
 pub fn personalise_with_default_keys(context: &mut Context<'_>) -> Result<(), Failure> {
-    context.piv.personalise_with_default_keys(&mut context.services)
+    let (piv, mut services) = context.piv();
+    piv.personalise_with_default_keys(&mut services)
 }

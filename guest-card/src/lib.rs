@@ -17,6 +17,8 @@ extern crate std;
 
 mod atr;
 mod card;
+mod configuration;
+pub mod container;
 mod control;
 pub mod crypto;
 mod isd;

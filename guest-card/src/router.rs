@@ -1,11 +1,11 @@
-//! From a communication protocol and an application identifier to an application.
+//! The routing agent: from an identifier, and the container that its protocol is paired with, to an application.
 
 use alloc::vec::Vec;
 
 use cardhost_wire::{
     aid::Aid,
     apdu::{CommandApdu, ResponseApdu},
-    port::Protocol,
+    protocols::Container,
     status::Status,
 };
 
@@ -15,7 +15,7 @@ use crate::{
         domain::Domain,
         registry::{CardLifeCycle, Registry},
     },
-    nvm::Nvm,
+    nvm::Part,
     piv::{self, Piv},
     scp::{Invoker, SecurityLevel},
     services::Context,
@@ -28,26 +28,25 @@ pub enum Selected {
     Isd(isd::Session),
     /// PIV.
     Piv(piv::Session),
-    /// The UICC's root.
+    /// The UICC.
     Uicc(uicc::Session),
 }
 
 impl Selected {
-    /// What is selected after a reset of this protocol.
-    pub fn root(protocol: Protocol) -> Self {
-        if is_secure_element(protocol) {
-            Self::Isd(isd::Session::new(Domain::ISSUER))
-        } else {
-            Self::Uicc(uicc::Session::default())
+    /// What is selected after a reset of a protocol that this container is paired with.
+    pub fn root(container: Container) -> Self {
+        match container {
+            Container::SecureElement => Self::Isd(isd::Session::new(Domain::ISSUER)),
+            Container::Uicc => Self::Uicc(uicc::Session::default()),
         }
     }
 
-    /// True if this is what a reset of the protocol selects, and nothing was proved to it since.
-    pub fn is_initial(&self, protocol: Protocol) -> bool {
-        match self {
-            Self::Isd(session) => is_secure_element(protocol) && session.is_initial(),
-            Self::Uicc(session) => !is_secure_element(protocol) && *session == uicc::Session::default(),
-            Self::Piv(_) => false,
+    /// True if this is the container's root, and nothing was proved to it since.
+    pub fn is_initial(&self, container: Container) -> bool {
+        match (self, container) {
+            (Self::Isd(session), Container::SecureElement) => session.is_initial(),
+            (Self::Uicc(session), Container::Uicc) => *session == uicc::Session::default(),
+            _ => false,
         }
     }
 
@@ -60,19 +59,37 @@ impl Selected {
         }
     }
 
-    /// Selects the application that a full, partial or empty DF name means on this protocol. Returns the SELECT
-    /// response data.
+    /// Selects the application that a full, partial or empty DF name means on a protocol that this container is paired
+    /// with. Returns the SELECT response data.
     ///
     /// # Errors
     /// `6A82`: there is none, or it is locked; what was selected stays so.
-    pub fn select(&mut self, protocol: Protocol, name: &[u8], nvm: &Nvm) -> Result<Vec<u8>, Status> {
+    pub fn select(&mut self, container: Container, name: &[u8], nvm: Part<'_>) -> Result<Vec<u8>, Status> {
         let registry = Registry::load(nvm)?;
-        let next = resolve(protocol, name, &registry).ok_or(Status::NOT_FOUND)?;
-        let response = next.select_response(&registry)?;
+        let next = resolve(container, name, &registry).ok_or(Status::NOT_FOUND)?;
+        let response = next.select_response(&registry);
         // PIV selected again keeps its security status (SP 800-73-5, part 2, 3.1.1).
         if !matches!((&*self, &next), (Self::Piv(_), Self::Piv(_))) {
             *self = next;
         }
+        Ok(response)
+    }
+
+    /// Selects a file whose identifier the containers share, in the one that the protocol is paired with. Returns the
+    /// SELECT response data.
+    ///
+    /// # Errors
+    /// `6A82`: it has no such file; what was selected stays so.
+    pub fn select_file(
+        &mut self,
+        container: Container,
+        command: &CommandApdu<'_>,
+    ) -> Result<Vec<u8>, Status> {
+        let (Container::Uicc, &[high, low]) = (container, command.data) else {
+            return Err(Status::NOT_FOUND);
+        };
+        let (session, response) = uicc::Session::select_file(u16::from_be_bytes([high, low]), command.p2)?;
+        *self = Self::Uicc(session);
         Ok(response)
     }
 
@@ -88,8 +105,11 @@ impl Selected {
         context: &mut Context<'_>,
     ) -> Result<ResponseApdu, Status> {
         let data = match self {
-            Self::Isd(session) => return session.execute(command, level, &mut context.services),
-            Self::Piv(session) => context.piv.process(session, &mut context.services, command)?,
+            Self::Isd(session) => return session.execute(command, level, &mut context.secure_element()),
+            Self::Piv(session) => {
+                let (piv, mut services) = context.piv();
+                piv.process(session, &mut services, command)?
+            }
             Self::Uicc(session) => session.execute(command)?,
         };
         Ok(ResponseApdu { data, status: Status::SUCCESS })
@@ -99,7 +119,7 @@ impl Selected {
     ///
     /// # Errors
     /// `6581`: the registry's record is not one of ours.
-    pub fn invoker(&self, nvm: &Nvm) -> Result<Option<Invoker>, Status> {
+    pub fn invoker(&self, nvm: Part<'_>) -> Result<Option<Invoker>, Status> {
         let registry = Registry::load(nvm)?;
         Ok(match self {
             Self::Isd(session) => {
@@ -111,22 +131,32 @@ impl Selected {
         })
     }
 
-    fn select_response(&self, registry: &Registry) -> Result<Vec<u8>, Status> {
+    fn select_response(&self, registry: &Registry) -> Vec<u8> {
         match self {
-            Self::Isd(session) => Ok(session.select_response(registry)),
-            Self::Piv(_) => Ok(Piv::select_response()),
-            Self::Uicc(_) => Err(Status::NOT_FOUND),
+            Self::Isd(session) => session.select_response(registry),
+            Self::Piv(_) => Piv::select_response(),
+            Self::Uicc(session) => session.select_response(),
         }
     }
 }
 
-fn resolve(protocol: Protocol, name: &[u8], registry: &Registry) -> Option<Selected> {
-    if name.is_empty() {
-        return Some(Selected::root(protocol));
-    }
+/// The routing agent: the container counts for the shared identifier only.
+fn resolve(container: Container, name: &[u8], registry: &Registry) -> Option<Selected> {
     let domain = |domain| Selected::Isd(isd::Session::new(domain));
-    if Aid::SHARED_ROOT.matches(name) && is_secure_element(protocol) || Aid::ISD.matches(name) {
+    if name.is_empty() {
+        return Some(Selected::root(container));
+    }
+    if Aid::SHARED_ROOT.matches(name) {
+        return Some(match container {
+            Container::SecureElement => domain(Domain::ISSUER),
+            Container::Uicc => Selected::Uicc(uicc::Session::IsdR(Aid::EUICC_ROOT)),
+        });
+    }
+    if Aid::ISD.matches(name) {
         return Some(domain(Domain::ISSUER));
+    }
+    if let Some(session) = uicc::Session::resolve(name) {
+        return Some(Selected::Uicc(session));
     }
     if matches!(registry.card, CardLifeCycle::CardLocked | CardLifeCycle::Terminated) {
         return None;
@@ -135,9 +165,4 @@ fn resolve(protocol: Protocol, name: &[u8], registry: &Registry) -> Option<Selec
         return Some(Selected::Piv(piv::Session::default()));
     }
     registry.select(name).map(domain)
-}
-
-/// The default pairing of protocols with containers: ISO/IEC 7816-3 is the UICC's, the rest the secure element's.
-const fn is_secure_element(protocol: Protocol) -> bool {
-    !matches!(protocol, Protocol::Iso7816T0 | Protocol::Iso7816T1)
 }

@@ -1,35 +1,78 @@
 //! What an application may use while it executes one command, and the applications themselves.
 
+use core::marker::PhantomData;
+
 use cardhost_wire::{
     control::{CardId, Commit},
+    protocols::ProtocolPairing,
     status::Status,
 };
 
 use crate::{
-    nvm::{Change, Nvm},
+    container::{CardOs, Owner, SecureElement},
+    nvm::{Change, Nvm, Part},
     piv::{self, Piv},
     platform::Platform,
     rng::{Generator, Rng},
 };
 
-/// Everything a command may reach: the applications and the services they share.
+/// Everything that a command may reach. The router and the host's commands lend each container what is its own.
 pub struct Context<'a> {
     pub(crate) piv: &'a mut Piv,
-    pub(crate) services: Services<'a>,
+    pub(crate) pairing: &'a mut ProtocolPairing,
+    pub(crate) shared: Shared<'a>,
 }
 
-/// The card's services, lent to an application for one command.
-pub struct Services<'a> {
+/// What all containers use, each through [`Services`] of its own type.
+pub(crate) struct Shared<'a> {
     pub(crate) nvm: &'a mut Nvm,
     pub(crate) generator: &'a mut Generator,
     pub(crate) platform: &'a mut dyn Platform,
     pub(crate) card: CardId,
 }
 
-impl Services<'_> {
-    /// The card's non-volatile memory, to read.
-    pub fn nvm(&self) -> &Nvm {
-        self.nvm
+impl Context<'_> {
+    /// What the secure element reads.
+    pub fn nvm(&self) -> Part<'_> {
+        self.shared.nvm.part()
+    }
+
+    /// The secure element's services.
+    pub fn secure_element(&mut self) -> Services<'_> {
+        self.shared.lend()
+    }
+
+    /// The PIV application with its container's services.
+    pub fn piv(&mut self) -> (&mut Piv, Services<'_>) {
+        (self.piv, self.shared.lend())
+    }
+
+    /// The pairing of protocols with containers, and the services of the card OS, whose configuration it is.
+    pub fn configuration(&mut self) -> (&mut ProtocolPairing, Services<'_, CardOs>) {
+        (self.pairing, self.shared.lend())
+    }
+}
+
+impl Shared<'_> {
+    fn lend<C>(&mut self) -> Services<'_, C> {
+        let Self { nvm, generator, platform, card } = self;
+        Services { nvm, generator, platform: *platform, card: *card, owner: PhantomData }
+    }
+}
+
+/// The card's services, lent to one of `C`'s applications for one command.
+pub struct Services<'a, C = SecureElement> {
+    nvm: &'a mut Nvm,
+    generator: &'a mut Generator,
+    platform: &'a mut dyn Platform,
+    card: CardId,
+    owner: PhantomData<C>,
+}
+
+impl<C: Owner> Services<'_, C> {
+    /// The container's non-volatile memory, to read.
+    pub fn nvm(&self) -> Part<'_, C> {
+        self.nvm.part()
     }
 
     /// The seeded generator.
@@ -46,10 +89,10 @@ impl Services<'_> {
     ///
     /// # Errors
     /// [`Status::NOT_ENOUGH_MEMORY`] or [`Status::MEMORY_FAILURE`]: nothing has changed, in memory or at the host.
-    pub fn commit(&mut self, change: Change) -> Result<(), Status> {
+    pub fn commit(&mut self, change: Change<C>) -> Result<(), Status> {
         let applied = self.nvm.apply(change)?;
         let (commit, head) = self.nvm.seal(&applied, &mut self.generator.with(self.platform));
-        let commit = Commit { credentials: piv::credentials(self.nvm), ..commit };
+        let commit = Commit { credentials: piv::credentials(self.nvm.part()), ..commit };
         match self.platform.commit(commit) {
             Ok(()) => self.nvm.confirm(head),
             Err(_) => {

@@ -12,6 +12,13 @@ impl Aid {
     /// Older alias of the secure element's issuer security domain.
     pub const ISD: Self = Self(&[0xA0, 0x00, 0x00, 0x00, 0x03, 0x00, 0x00, 0x00]);
 
+    /// The eUICC's root (its own name for what the shared root means on its protocols).
+    pub const EUICC_ROOT: Self = Self(&[0xA0, 0x00, 0x00, 0x01, 0x52, 0x00, 0x00, 0x00]);
+    /// The ISD-R (GSMA SGP.22, annex H).
+    pub const ISD_R: Self = Self(&[
+        0xA0, 0x00, 0x00, 0x05, 0x59, 0x10, 0x10, 0xFF, 0xFF, 0xFF, 0xFF, 0x89, 0x00, 0x00, 0x01, 0x00,
+    ]);
+
     /// The identifier's bytes.
     pub const fn as_bytes(&self) -> &'static [u8] {
         self.0

@@ -20,6 +20,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::{
     codec::message,
     key::{Algorithm, KeyReference, Secret},
+    protocols::ProtocolPairing,
 };
 
 /// Version of this protocol; host and guest image are built together, so a mismatch is refused.
@@ -156,6 +157,10 @@ pub enum Command {
         /// The user's PIN.
         pin: Option<Secret>,
     },
+    /// The pairing of protocols with containers. Answers [`Answer::Protocols`].
+    ReadProtocols,
+    /// Sets another pairing of protocols with containers. Answers [`Answer::Done`].
+    PairProtocols(ProtocolPairing),
 }
 
 /// From the guest to the host.
@@ -228,6 +233,8 @@ pub enum Answer {
         /// guest always makes it.
         security_domain_keys: Option<Secret>,
     },
+    /// The pairing of protocols with containers.
+    Protocols(ProtocolPairing),
 }
 
 /// What the sessions of all protocols hold together.

@@ -28,6 +28,7 @@ pub mod key;
 pub mod launch;
 pub mod link;
 pub mod port;
+pub mod protocols;
 pub mod status;
 pub mod tlv;
 pub mod wrapping;

@@ -18,7 +18,7 @@ use super::{
     put_key::{AES, EC_PARAMETERS, EC_PRIVATE, EC_PUBLIC},
     registry::Registry,
 };
-use crate::{nvm::Nvm, scp::scp03};
+use crate::{nvm::Part, scp::scp03};
 
 /// {globalPlatform} 1.2.840.114283 and one arc more.
 const GLOBAL_PLATFORM: [u8; 6] = [0x2A, 0x86, 0x48, 0x86, 0xFC, 0x6B];
@@ -53,12 +53,12 @@ impl<'a> GetData<'a> {
 ///
 /// # Errors
 /// `6A88`: it is not there.
-pub fn read(nvm: &Nvm, card: &CardId, domain: Domain, command: &GetData<'_>) -> Result<Vec<u8>, Status> {
+pub fn read(nvm: Part<'_>, card: &CardId, domain: Domain, command: &GetData<'_>) -> Result<Vec<u8>, Status> {
     let value = value(nvm, card, domain, command)?;
     Ok(if command.whole { object(command.tag, &value) } else { value })
 }
 
-fn value(nvm: &Nvm, card: &CardId, domain: Domain, command: &GetData<'_>) -> Result<Vec<u8>, Status> {
+fn value(nvm: Part<'_>, card: &CardId, domain: Domain, command: &GetData<'_>) -> Result<Vec<u8>, Status> {
     let GetData { tag, narrowed, .. } = *command;
     match tag {
         0x66 => Ok(recognition(&Registry::load(nvm)?, domain)),
@@ -101,7 +101,7 @@ fn recognition(registry: &Registry, domain: Domain) -> Vec<u8> {
 }
 
 /// Key information template (11.3.3.1.1).
-fn key_information(nvm: &Nvm, domain: Domain) -> Result<Vec<u8>, Status> {
+fn key_information(nvm: Part<'_>, domain: Domain) -> Result<Vec<u8>, Status> {
     let mut template = Vec::new();
     for key_set::Found { set, .. } in key_set::all(nvm, domain)? {
         for (kid, key) in KEY_IDS.into_iter().zip(set.keys()) {
@@ -117,14 +117,14 @@ fn key_information(nvm: &Nvm, domain: Domain) -> Result<Vec<u8>, Status> {
 }
 
 /// The counter of the set that KVN 0 means.
-fn sequence_counter(nvm: &Nvm, domain: Domain) -> Result<Vec<u8>, Status> {
+fn sequence_counter(nvm: Part<'_>, domain: Domain) -> Result<Vec<u8>, Status> {
     let found = key_set::find(nvm, domain, 0)?.ok_or(Status::REFERENCED_DATA_NOT_FOUND)?;
     let counter = key_set::counter(nvm, domain, found.slot)?.to_be_bytes();
     Ok(counter[1..].to_vec())
 }
 
 /// `61` for each application that can be selected.
-fn applications(nvm: &Nvm) -> Result<Vec<u8>, Status> {
+fn applications(nvm: Part<'_>) -> Result<Vec<u8>, Status> {
     let registry = Registry::load(nvm)?;
     let piv = registry.piv.is_selectable().then_some(Aid::PIV.as_bytes());
     let domains = registry.domains().iter().filter(|further| further.state.is_selectable());
@@ -134,7 +134,7 @@ fn applications(nvm: &Nvm) -> Result<Vec<u8>, Status> {
 }
 
 /// The certificates of the key that `A6 83` names, leaf last.
-fn certificates(nvm: &Nvm, domain: Domain, narrowed: &[u8]) -> Result<Vec<u8>, Status> {
+fn certificates(nvm: Part<'_>, domain: Domain, narrowed: &[u8]) -> Result<Vec<u8>, Status> {
     let template = tlv::only(narrowed, 0xA6).map_err(malformed)?;
     let &[kid, kvn] = tlv::only(template, 0x83).map_err(malformed)? else { return Err(Status::WRONG_DATA) };
     let slot = ec_key::find(nvm, domain, KeyName { kid, kvn })?.slot;
@@ -142,7 +142,11 @@ fn certificates(nvm: &Nvm, domain: Domain, narrowed: &[u8]) -> Result<Vec<u8>, S
 }
 
 /// For each key of these with an authority: `42` its identifier, `83` the key.
-fn ca_identifiers(nvm: &Nvm, domain: Domain, wanted: impl Fn(Purpose) -> bool) -> Result<Vec<u8>, Status> {
+fn ca_identifiers(
+    nvm: Part<'_>,
+    domain: Domain,
+    wanted: impl Fn(Purpose) -> bool,
+) -> Result<Vec<u8>, Status> {
     let mut list = Vec::new();
     for ec_key::Found { slot, key } in ec_key::all(nvm, domain)? {
         let KeyName { kid, kvn } = key.name();
@@ -155,7 +159,7 @@ fn ca_identifiers(nvm: &Nvm, domain: Domain, wanted: impl Fn(Purpose) -> bool) -
     if list.is_empty() { Err(Status::REFERENCED_DATA_NOT_FOUND) } else { Ok(list) }
 }
 
-fn stored(nvm: &Nvm, card: &CardId, domain: Domain, tag: Tag) -> Result<Vec<u8>, Status> {
+fn stored(nvm: Part<'_>, card: &CardId, domain: Domain, tag: Tag) -> Result<Vec<u8>, Status> {
     let wanted = StoredObject::of(tag).ok_or(Status::REFERENCED_DATA_NOT_FOUND)?;
     match (nvm.read(domain.object(wanted)), wanted) {
         (Some(content), _) => Ok(content.to_vec()),

@@ -12,7 +12,7 @@ use super::{
     registry::{Registered, Registry},
 };
 use crate::{
-    nvm::{Change, Nvm, Partition},
+    nvm::{Change, Part, Partition},
     scp::Authority,
     services::Services,
 };
@@ -118,7 +118,7 @@ fn delete_application(services: &mut Services<'_>, domain: Domain, aid: &[u8]) -
 }
 
 /// Erases all of a domain's records.
-fn without_records(nvm: &Nvm, domain: Domain) -> Change {
+fn without_records(nvm: Part<'_>, domain: Domain) -> Change {
     let records = domain.records();
     let names = nvm.names(Partition::ISD).filter(|name| records.contains(&name.number()));
     names.fold(Change::new(), Change::delete)

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::domain::{Domain, MOST_EC_KEYS};
 use crate::{
     crypto::{PrivateKey, VerifyingKey},
-    nvm::{Change, Nvm, structure},
+    nvm::{Change, Part, structure},
 };
 
 /// A key's identifier and version, as clients name it in `83`.
@@ -124,7 +124,7 @@ impl StoredEcKey {
 ///
 /// # Errors
 /// `6581`: a record is not one of ours.
-pub fn all(nvm: &Nvm, domain: Domain) -> Result<Vec<Found>, Status> {
+pub fn all(nvm: Part<'_>, domain: Domain) -> Result<Vec<Found>, Status> {
     let load = |slot| Ok(structure::load(nvm, domain.ec_key(slot))?.map(|key| Found { slot, key }));
     (0..MOST_EC_KEYS).filter_map(|slot| load(slot).transpose()).collect()
 }
@@ -133,7 +133,7 @@ pub fn all(nvm: &Nvm, domain: Domain) -> Result<Vec<Found>, Status> {
 ///
 /// # Errors
 /// `6A88`: there is none; `6581`.
-pub fn find(nvm: &Nvm, domain: Domain, name: KeyName) -> Result<Found, Status> {
+pub fn find(nvm: Part<'_>, domain: Domain, name: KeyName) -> Result<Found, Status> {
     let found = all(nvm, domain)?.into_iter().find(|found| found.key.name == name);
     found.ok_or(Status::REFERENCED_DATA_NOT_FOUND)
 }
@@ -142,7 +142,7 @@ pub fn find(nvm: &Nvm, domain: Domain, name: KeyName) -> Result<Found, Status> {
 ///
 /// # Errors
 /// `6A84`: all do.
-pub fn free_slot(nvm: &Nvm, domain: Domain) -> Result<u16, Status> {
+pub fn free_slot(nvm: Part<'_>, domain: Domain) -> Result<u16, Status> {
     let free = |&slot: &u16| nvm.read(domain.ec_key(slot)).is_none();
     (0..MOST_EC_KEYS).find(free).ok_or(Status::NOT_ENOUGH_MEMORY)
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::domain::{Domain, MOST_KEY_SETS};
 use crate::{
     crypto::{AesKey, Block},
-    nvm::{Change, Nvm, structure},
+    nvm::{Change, Part, structure},
     scp::scp03::{Implementation, KeySet, StaticKeys},
     services::Services,
 };
@@ -99,7 +99,7 @@ impl StoredKeySet {
 ///
 /// # Errors
 /// `6581`: a record is not one of ours.
-pub fn all(nvm: &Nvm, domain: Domain) -> Result<Vec<Found>, Status> {
+pub fn all(nvm: Part<'_>, domain: Domain) -> Result<Vec<Found>, Status> {
     let load = |slot| Ok(structure::load(nvm, domain.key_set(slot))?.map(|set| Found { slot, set }));
     (0..MOST_KEY_SETS).filter_map(|slot| load(slot).transpose()).collect()
 }
@@ -108,7 +108,7 @@ pub fn all(nvm: &Nvm, domain: Domain) -> Result<Vec<Found>, Status> {
 ///
 /// # Errors
 /// See [`all`].
-pub fn find(nvm: &Nvm, domain: Domain, kvn: u8) -> Result<Option<Found>, Status> {
+pub fn find(nvm: Part<'_>, domain: Domain, kvn: u8) -> Result<Option<Found>, Status> {
     Ok(all(nvm, domain)?.into_iter().find(|found| kvn == 0 || found.set.kvn == kvn))
 }
 
@@ -116,7 +116,7 @@ pub fn find(nvm: &Nvm, domain: Domain, kvn: u8) -> Result<Option<Found>, Status>
 ///
 /// # Errors
 /// `6A84`: all do.
-pub fn free_slot(nvm: &Nvm, domain: Domain) -> Result<u16, Status> {
+pub fn free_slot(nvm: Part<'_>, domain: Domain) -> Result<u16, Status> {
     let free = |&slot: &u16| nvm.read(domain.key_set(slot)).is_none();
     (0..MOST_KEY_SETS).find(free).ok_or(Status::NOT_ENOUGH_MEMORY)
 }
@@ -130,7 +130,7 @@ pub fn delete(change: Change, domain: Domain, slot: u16) -> Change {
 ///
 /// # Errors
 /// See [`all`].
-pub fn counter(nvm: &Nvm, domain: Domain, slot: u16) -> Result<u32, Status> {
+pub fn counter(nvm: Part<'_>, domain: Domain, slot: u16) -> Result<u32, Status> {
     Ok(structure::load(nvm, domain.counter(slot))?.unwrap_or_default())
 }
 

@@ -8,7 +8,7 @@ use super::{
     domain::{Domain, PENDING_KEYS},
     key_set::StoredKeySet,
 };
-use crate::nvm::{Change, Nvm, structure};
+use crate::nvm::{Change, Part, structure};
 
 /// Where a card's first key set stands.
 const FIRST: u16 = 0;
@@ -29,7 +29,7 @@ pub fn well_known() -> Change {
 ///
 /// # Errors
 /// `6581`: the record is not one of ours.
-pub fn pending(nvm: &Nvm) -> Result<Option<StoredKeySet>, Status> {
+pub fn pending(nvm: Part<'_>) -> Result<Option<StoredKeySet>, Status> {
     structure::load(nvm, PENDING_KEYS)
 }
 

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     crypto::{AES_BLOCK, PrivateKey, VerifyingKey},
-    nvm::{Change, Nvm},
+    nvm::{Change, Part},
     scp::{Authority, scp03::Implementation},
     services::Services,
 };
@@ -223,7 +223,7 @@ fn implementation(registry: &Registry, domain: Domain, kvn: u8) -> Implementatio
 }
 
 /// Where the new set goes. Another set of the same version must not be there.
-fn slot_of_set(nvm: &Nvm, domain: Domain, replaced: u8, kvn: u8) -> Result<u16, Status> {
+fn slot_of_set(nvm: Part<'_>, domain: Domain, replaced: u8, kvn: u8) -> Result<u16, Status> {
     if kvn != replaced && key_set::find(nvm, domain, kvn)?.is_some() {
         return Err(Status::WRONG_DATA);
     }
@@ -239,7 +239,7 @@ fn slot_of_set(nvm: &Nvm, domain: Domain, replaced: u8, kvn: u8) -> Result<u16, 
 /// The set that a card is born with goes with the first one that is put under it.
 fn without_initial(
     authority: Authority<'_>,
-    nvm: &Nvm,
+    nvm: Part<'_>,
     domain: Domain,
     change: Change,
 ) -> Result<Change, Status> {
@@ -270,7 +270,7 @@ fn put_elliptic(
     Ok(Vec::from([key.name().kvn]))
 }
 
-fn slot_of_key(nvm: &Nvm, domain: Domain, replaced: u8, name: KeyName) -> Result<u16, Status> {
+fn slot_of_key(nvm: Part<'_>, domain: Domain, replaced: u8, name: KeyName) -> Result<u16, Status> {
     if name.kvn != replaced && ec_key::find(nvm, domain, name).is_ok() {
         return Err(Status::WRONG_DATA);
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::domain::{Domain, MOST_DOMAINS, REGISTRY};
 use crate::{
-    nvm::{Change, Nvm, structure},
+    nvm::{Change, Part, structure},
     scp::scp03::Implementation,
 };
 
@@ -190,7 +190,7 @@ impl Registry {
     ///
     /// # Errors
     /// `6581`: the record is not one of ours.
-    pub fn load(nvm: &Nvm) -> Result<Self, Status> {
+    pub fn load(nvm: Part<'_>) -> Result<Self, Status> {
         Ok(structure::load(nvm, REGISTRY)?.unwrap_or_default())
     }
 

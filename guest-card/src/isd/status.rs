@@ -18,7 +18,7 @@ use super::{
     },
 };
 use crate::{
-    nvm::{Change, Nvm},
+    nvm::{Change, Part},
     piv,
     scp::Authority,
     services::Services,
@@ -115,7 +115,7 @@ struct Entry<'a> {
 /// `6A88`: nothing fits; `6985`: nothing is left to go on with.
 pub fn read(
     _: Authority<'_>,
-    nvm: &Nvm,
+    nvm: Part<'_>,
     domain: Domain,
     listed: &mut usize,
     command: &GetStatus<'_>,
@@ -263,7 +263,12 @@ pub fn write(
 
 /// A terminated card loses its keys for the user, so none may be left in it: whoever means to destroy them deletes
 /// them first, and the host learns of it.
-fn set_card(nvm: &Nvm, registry: &mut Registry, domain: Domain, next: CardLifeCycle) -> Result<(), Status> {
+fn set_card(
+    nvm: Part<'_>,
+    registry: &mut Registry,
+    domain: Domain,
+    next: CardLifeCycle,
+) -> Result<(), Status> {
     if !domain.is_issuer() {
         return Err(Status::SECURITY_STATUS_NOT_SATISFIED);
     }

@@ -15,7 +15,7 @@ use super::{
     malformed,
 };
 use crate::{
-    nvm::{Change, MAX_RECORD, Nvm},
+    nvm::{Change, MAX_RECORD, Part},
     scp::Authority,
     services::Services,
 };
@@ -108,7 +108,7 @@ struct KeyTemplate<'a> {
 }
 
 impl<'a> KeyTemplate<'a> {
-    fn parse(nvm: &Nvm, domain: Domain, template: &'a [u8]) -> Result<Self, Status> {
+    fn parse(nvm: Part<'_>, domain: Domain, template: &'a [u8]) -> Result<Self, Status> {
         let (mut name, mut ca_identifier) = (None, None);
         let mut reader = TlvReader::new(template);
         while let Some(next) = reader.next_object().map_err(malformed)? {

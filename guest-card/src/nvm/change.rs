@@ -1,33 +1,41 @@
 //! A change of several records that becomes durable whole or not at all.
 
 use alloc::{collections::BTreeMap, vec::Vec};
+use core::marker::PhantomData;
 
 use cardhost_wire::control::RecordId;
 use zeroize::Zeroizing;
 
 use super::RecordName;
+use crate::container::{Owner, SecureElement};
 
-/// Records to write and to erase together. The last word on a record counts.
-#[derive(Default)]
+/// Records of `C` to write and to erase together. The last word on a record counts.
 #[must_use = "a change does nothing until it is committed"]
-pub struct Change {
+pub struct Change<C = SecureElement> {
     records: BTreeMap<RecordId, Option<Zeroizing<Vec<u8>>>>,
+    owner: PhantomData<C>,
 }
 
-impl Change {
+impl<C> Default for Change<C> {
+    fn default() -> Self {
+        Self { records: BTreeMap::new(), owner: PhantomData }
+    }
+}
+
+impl<C: Owner> Change<C> {
     /// Changes nothing yet.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Writes a record.
-    pub fn put(mut self, name: RecordName, bytes: impl Into<Zeroizing<Vec<u8>>>) -> Self {
+    pub fn put(mut self, name: RecordName<C>, bytes: impl Into<Zeroizing<Vec<u8>>>) -> Self {
         self.records.insert(name.id(), Some(bytes.into()));
         self
     }
 
     /// Erases a record, if it exists.
-    pub fn delete(mut self, name: RecordName) -> Self {
+    pub fn delete(mut self, name: RecordName<C>) -> Self {
         self.records.insert(name.id(), None);
         self
     }

@@ -11,6 +11,7 @@
 
 mod change;
 mod head;
+mod part;
 mod record;
 mod seal;
 mod sealed;
@@ -25,8 +26,11 @@ use cardhost_wire::{
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
+use crate::container::Owner;
+
 pub use change::Change;
 use head::Head;
+pub use part::Part;
 pub use record::{Partition, RecordName};
 pub use seal::{Binding, SealKey, TAG};
 pub use sealed::SealedState;
@@ -72,14 +76,9 @@ impl Nvm {
         if records.len() == head.len() { Ok(Self { key, head, records }) } else { Err(Refusal::Inconsistent) }
     }
 
-    /// The record's bytes, if it exists.
-    pub fn read(&self, name: RecordName) -> Option<&[u8]> {
-        self.records.get(&name.id()).map(|bytes| bytes.as_slice())
-    }
-
-    /// The existing records of a partition, in order.
-    pub fn names(&self, partition: Partition) -> impl Iterator<Item = RecordName> + '_ {
-        self.records.range(partition.range()).map(move |(id, _)| partition.record(*id))
+    /// What `C` may read.
+    pub fn part<C: Owner>(&self) -> Part<'_, C> {
+        Part::of(&self.records)
     }
 
     /// Epoch of the last durable commit; 0 for a new card.
@@ -88,7 +87,7 @@ impl Nvm {
     }
 
     /// Applies a change in memory; [`Self::seal`] and then [`Self::confirm`] or [`Self::revert`] must follow.
-    pub(crate) fn apply(&mut self, change: Change) -> Result<Applied, Status> {
+    pub(crate) fn apply<C: Owner>(&mut self, change: Change<C>) -> Result<Applied, Status> {
         self.check_room(&change)?;
         let before = change.ids().map(|id| (id, self.records.remove(&id))).collect();
         let applied = Applied { before };
@@ -98,7 +97,7 @@ impl Nvm {
         Ok(applied)
     }
 
-    fn check_room(&self, change: &Change) -> Result<(), Status> {
+    fn check_room<C: Owner>(&self, change: &Change<C>) -> Result<(), Status> {
         let kept = self.records.iter().filter(|(id, _)| !change.names(**id)).map(|(_, bytes)| bytes.len());
         let put = change.puts().map(<[u8]>::len);
         let too_long = put.clone().any(|length| length > MAX_RECORD);

@@ -1,26 +1,39 @@
-//! Names of records. Each container has a partition of its own and can name nothing outside it.
+//! Names of records. Each owner has partitions of its own; the type of a name says whose it is.
 
-use core::ops::RangeInclusive;
+use core::{
+    fmt::{self, Debug, Formatter},
+    marker::PhantomData,
+    ops::RangeInclusive,
+};
 
 use cardhost_wire::control::RecordId;
 
-/// A container's share of the record numbers: 4,096 each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Partition(u16);
+use crate::container::{CardOs, Owner, SecureElement, Uicc};
 
-impl Partition {
-    /// The card as a whole: delivery of secrets, later its configuration.
-    pub const CARD: Self = Self(0x0000);
-    /// The secure element's PIV application.
-    pub const PIV: Self = Self(0x1000);
-    /// The secure element's issuer security domain.
-    pub const ISD: Self = Self(0x2000);
-    /// The UICC/eUICC.
-    pub const UICC: Self = Self(0x3000);
+/// A share of the record numbers, 4,096 each, that belongs to `C`.
+pub struct Partition<C = SecureElement>(u16, PhantomData<C>);
 
+impl Partition<CardOs> {
+    /// The card's configuration.
+    pub const CARD: Self = Self(0x0000, PhantomData);
+}
+
+impl Partition<SecureElement> {
+    /// The PIV application.
+    pub const PIV: Self = Self(0x1000, PhantomData);
+    /// The security domains.
+    pub const ISD: Self = Self(0x2000, PhantomData);
+}
+
+impl Partition<Uicc> {
+    /// All of it.
+    pub const UICC: Self = Self(0x3000, PhantomData);
+}
+
+impl<C: Owner> Partition<C> {
     /// The partition's record with this number; numbers wrap at 4,096.
-    pub const fn record(self, number: u16) -> RecordName {
-        RecordName(self.0 | (number & 0x0FFF))
+    pub const fn record(self, number: u16) -> RecordName<C> {
+        RecordName(self.0 | (number & 0x0FFF), PhantomData)
     }
 
     pub(super) const fn range(self) -> RangeInclusive<RecordId> {
@@ -28,11 +41,18 @@ impl Partition {
     }
 }
 
-/// One record's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct RecordName(RecordId);
+impl<C> Clone for Partition<C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 
-impl RecordName {
+impl<C> Copy for Partition<C> {}
+
+/// The name of one of `C`'s records.
+pub struct RecordName<C = SecureElement>(RecordId, PhantomData<C>);
+
+impl<C: Owner> RecordName<C> {
     /// The number within its partition.
     pub const fn number(self) -> u16 {
         self.0 & 0x0FFF
@@ -40,5 +60,27 @@ impl RecordName {
 
     pub(super) const fn id(self) -> RecordId {
         self.0
+    }
+}
+
+impl<C> Clone for RecordName<C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C> Copy for RecordName<C> {}
+
+impl<C> PartialEq for RecordName<C> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl<C> Eq for RecordName<C> {}
+
+impl<C> Debug for RecordName<C> {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        write!(formatter, "RecordName({:#06x})", self.0)
     }
 }

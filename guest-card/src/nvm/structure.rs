@@ -7,7 +7,8 @@ use cardhost_wire::status::Status;
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use super::{Nvm, RecordName};
+use super::{Part, RecordName};
+use crate::container::Owner;
 
 const FORMAT: u8 = 1;
 /// Longest record of a structure with secrets: an RSA-3072 key with its public half takes 800 bytes.
@@ -39,6 +40,9 @@ pub fn decode<T: DeserializeOwned>(content: &[u8]) -> Result<T, Status> {
 ///
 /// # Errors
 /// See [`decode`].
-pub fn load<T: DeserializeOwned>(nvm: &Nvm, name: RecordName) -> Result<Option<T>, Status> {
+pub fn load<T: DeserializeOwned, C: Owner>(
+    nvm: Part<'_, C>,
+    name: RecordName<C>,
+) -> Result<Option<T>, Status> {
     nvm.read(name).map(decode).transpose()
 }

@@ -104,7 +104,7 @@ fn a_card_has_bounded_room() {
     let large = (0..=(MAX_BYTES / MAX_RECORD) as u16)
         .fold(Change::new(), |change, n| change.put(name(n), longest(n)));
     assert_eq!(commit(&mut nvm, &mut host, large), Err(Status::NOT_ENOUGH_MEMORY));
-    assert_eq!(nvm.read(name(1)), Some(&[1; 20][..]));
+    assert_eq!(nvm.part().read(name(1)), Some(&[1; 20][..]));
 }
 
 /// A state that version 1 wrote must open for ever.
@@ -114,8 +114,8 @@ fn the_frozen_state_of_version_1_opens() {
     let commit: Commit = postcard::from_bytes(fixture).unwrap();
     let nvm = open(&commit.head, &commit.put).unwrap();
     assert_eq!(nvm.epoch(), 1);
-    assert_eq!(nvm.read(name(1)), Some(&b"one"[..]));
-    assert_eq!(nvm.read(Partition::CARD.record(2)), Some(&b"two"[..]));
+    assert_eq!(nvm.part().read(name(1)), Some(&b"one"[..]));
+    assert_eq!(nvm.part().read(Partition::CARD.record(2)), Some(&b"two"[..]));
 }
 
 #[derive(Clone, Debug)]
@@ -152,15 +152,16 @@ proptest! {
                 }
             }
             let memory: BTreeMap<u16, Vec<u8>> = nvm
+                .part()
                 .names(Partition::PIV)
-                .map(|name| (name.number(), nvm.read(name).unwrap().to_vec()))
+                .map(|name| (name.number(), nvm.part().read(name).unwrap().to_vec()))
                 .collect();
             prop_assert_eq!(&memory, &model);
             if host.head.is_some() {
                 let again = reopened(&host).unwrap();
                 prop_assert_eq!(again.epoch(), nvm.epoch());
                 for (number, bytes) in &model {
-                    prop_assert_eq!(again.read(name(*number)), Some(&bytes[..]));
+                    prop_assert_eq!(again.part().read(name(*number)), Some(&bytes[..]));
                 }
             }
         }

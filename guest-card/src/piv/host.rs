@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     isd,
-    nvm::{Change, Nvm},
+    nvm::{Change, Part},
     services::Services,
 };
 
@@ -52,6 +52,8 @@ impl Piv {
             Command::SignChallenge { key_reference, challenge, pin } => {
                 sign_challenge(loaded, services, key_reference, &challenge, pin)
             }
+            // The card OS's own.
+            Command::ReadProtocols | Command::PairProtocols(_) => Err(Failure::Malformed),
         }
     }
 
@@ -70,7 +72,7 @@ impl Piv {
 }
 
 /// True if the card has a PIN, a PUK and a management key.
-fn is_personalised(nvm: &Nvm) -> bool {
+fn is_personalised(nvm: Part<'_>) -> bool {
     nvm.read(record::REFERENCE_DATA).is_some()
 }
 
@@ -94,7 +96,7 @@ fn personalise(
 }
 
 /// The secrets that personalisation made, until acknowledged.
-fn pending_secrets(nvm: &Nvm) -> Result<Answer, Failure> {
+fn pending_secrets(nvm: Part<'_>) -> Result<Answer, Failure> {
     let made: Option<MadeSecrets> = record::load(nvm, record::PENDING_SECRETS).map_err(own_state)?;
     let set = isd::personalisation::pending(nvm).map_err(own_state)?;
     if made.is_none() && set.is_none() {
@@ -166,7 +168,7 @@ fn import_certificate(
 }
 
 /// Reads the certificate in a slot.
-fn read_certificate(nvm: &Nvm, reference: KeyReference) -> Result<Answer, Failure> {
+fn read_certificate(nvm: Part<'_>, reference: KeyReference) -> Result<Answer, Failure> {
     certificate_object(reference)?;
     let certificate = object::certificate(nvm, reference).ok_or(Failure::NoCertificate)?;
     Ok(Answer::Certificate(certificate.to_vec()))
@@ -226,12 +228,12 @@ fn certificate_object(reference: KeyReference) -> Result<DataObject, Failure> {
     object.ok_or(Failure::Malformed)
 }
 
-fn key_record(nvm: &Nvm, reference: KeyReference) -> Result<KeyRecord, Failure> {
+fn key_record(nvm: Part<'_>, reference: KeyReference) -> Result<KeyRecord, Failure> {
     certificate_object(reference)?;
     KeyRecord::load(nvm, reference).map_err(own_state)?.ok_or(Failure::NoKey)
 }
 
-fn stored_certificate(nvm: &Nvm, reference: KeyReference) -> Result<Certificate, Failure> {
+fn stored_certificate(nvm: Part<'_>, reference: KeyReference) -> Result<Certificate, Failure> {
     let der = object::certificate(nvm, reference).ok_or(Failure::NoCertificate)?;
     Certificate::from_der(der).map_err(|_| Failure::NoCertificate)
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::record;
 use crate::{
     crypto::{CryptoError, PrivateKey, PublicKey},
-    nvm::{Nvm, RecordName},
+    nvm::{Part, RecordName},
 };
 
 /// The attestation key (Yubico).
@@ -87,7 +87,7 @@ impl KeyRecord {
     }
 
     /// Reads the key in a slot.
-    pub(super) fn load(nvm: &Nvm, reference: KeyReference) -> Result<Option<Self>, Status> {
+    pub(super) fn load(nvm: Part<'_>, reference: KeyReference) -> Result<Option<Self>, Status> {
         record::load(nvm, record::key(reference))
     }
 

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::{algorithm, command::DynamicAuthentication, record, session::Session};
 use crate::{
     crypto::{BlockCipher, CipherAlgorithm},
-    nvm::{Change, Nvm},
+    nvm::{Change, Part},
     services::Services,
 };
 
@@ -77,7 +77,7 @@ impl ManagementKey {
     }
 
     /// Reads it; a card that was never personalised has none.
-    pub(super) fn load(nvm: &Nvm) -> Result<Self, Status> {
+    pub(super) fn load(nvm: Part<'_>) -> Result<Self, Status> {
         record::load(nvm, record::MANAGEMENT_KEY)?.ok_or(Status::REFERENCED_DATA_NOT_FOUND)
     }
 
@@ -138,7 +138,7 @@ pub(super) fn authenticate(
 }
 
 /// Some clients draw random bytes by asking for a Triple DES challenge of any card.
-fn is_for_random_only(nvm: &Nvm, algorithm: CipherAlgorithm) -> bool {
+fn is_for_random_only(nvm: Part<'_>, algorithm: CipherAlgorithm) -> bool {
     let identifier = algorithm::cipher_identifier(algorithm);
     let same = |key: ManagementKey| key.algorithm_identifier() == identifier;
     algorithm == CipherAlgorithm::TripleDes && !ManagementKey::load(nvm).is_ok_and(same)
@@ -177,7 +177,7 @@ struct Keyed {
 
 impl Keyed {
     /// Loads the key, which must be one of this algorithm.
-    fn load(nvm: &Nvm, wanted: CipherAlgorithm) -> Result<Self, Status> {
+    fn load(nvm: Part<'_>, wanted: CipherAlgorithm) -> Result<Self, Status> {
         let (algorithm, cipher) = ManagementKey::load(nvm)?.cipher()?;
         if algorithm != wanted {
             return Err(Status::WRONG_DATA);

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{keys::ATTESTATION, record, session::Session};
 use crate::{
-    nvm::{Change, Nvm, RecordName},
+    nvm::{Change, Part, RecordName},
     services::Services,
 };
 
@@ -68,7 +68,7 @@ impl DataObject {
 }
 
 /// GET DATA.
-pub(super) fn read(session: &Session, nvm: &Nvm, wanted: DataObject) -> Result<Vec<u8>, Status> {
+pub(super) fn read(session: &Session, nvm: Part<'_>, wanted: DataObject) -> Result<Vec<u8>, Status> {
     if wanted == DataObject::DISCOVERY {
         return Ok(discovery());
     }
@@ -95,7 +95,7 @@ pub(super) fn write(
 }
 
 /// An object's stored content.
-pub(super) fn content(nvm: &Nvm, wanted: DataObject) -> Result<Option<&[u8]>, Status> {
+pub(super) fn content(nvm: Part<'_>, wanted: DataObject) -> Result<Option<&[u8]>, Status> {
     Ok(nvm.read(wanted.record()?))
 }
 
@@ -106,7 +106,7 @@ pub(super) fn put(change: Change, wanted: DataObject, content: &[u8]) -> Result<
 }
 
 /// The certificate (DER) in a slot's object. A compressed one the card cannot read.
-pub(super) fn certificate(nvm: &Nvm, reference: KeyReference) -> Option<&[u8]> {
+pub(super) fn certificate(nvm: Part<'_>, reference: KeyReference) -> Option<&[u8]> {
     let stored = content(nvm, DataObject::certificate(reference)?).ok()??;
     let plain = matches!(tlv::find(stored, 0x71), Ok(None | Some([0])));
     if plain { tlv::find(stored, 0x70).ok()? } else { None }
@@ -125,7 +125,7 @@ fn discovery() -> Vec<u8> {
 
 /// Clients look for retired keys only as far as the key history counts. Where nobody wrote one, the card counts
 /// up to the last retired certificate.
-fn key_history(nvm: &Nvm) -> Option<Vec<u8>> {
+fn key_history(nvm: Part<'_>) -> Option<Vec<u8>> {
     let has_certificate = |&number: &u8| certificate(nvm, KeyReference(0x81 + number)).is_some();
     let on_card = (1..=20).rev().find(has_certificate)?;
     let content = [object(0xC1, &[on_card]), object(0xC2, &[0]), object(0xFE, &[])].concat();

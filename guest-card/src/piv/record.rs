@@ -6,7 +6,7 @@ use cardhost_wire::{control::Credential, key::KeyReference, tlv::Tag};
 
 use super::keys::KeyRecord;
 pub(super) use crate::nvm::structure::{decode, encode, load};
-use crate::nvm::{Nvm, Partition, RecordName};
+use crate::nvm::{Part, Partition, RecordName};
 
 /// PIN and PUK.
 pub(super) const REFERENCE_DATA: RecordName = Partition::PIV.record(0);
@@ -34,11 +34,11 @@ pub(super) const fn object(tag: Tag) -> Option<RecordName> {
 }
 
 /// The user's keys in this state.
-pub fn credentials(nvm: &Nvm) -> Vec<Credential> {
+pub fn credentials(nvm: Part<'_>) -> Vec<Credential> {
     nvm.names(Partition::PIV).filter_map(|name| credential(nvm, name)).collect()
 }
 
-fn credential(nvm: &Nvm, name: RecordName) -> Option<Credential> {
+fn credential(nvm: Part<'_>, name: RecordName) -> Option<Credential> {
     let number = name.number().checked_sub(KEYS)?;
     let key_reference =
         u8::try_from(number).map(KeyReference).ok().filter(|reference| reference.is_user_key())?;

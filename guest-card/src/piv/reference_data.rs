@@ -13,7 +13,7 @@ use super::{
     session::{PinVerified, Session},
 };
 use crate::{
-    nvm::{Change, Nvm},
+    nvm::{Change, Part},
     services::Services,
 };
 
@@ -167,7 +167,7 @@ impl ReferenceData {
     }
 
     /// Reads them; a card that was never personalised has none.
-    pub(super) fn load(nvm: &Nvm) -> Result<Self, Status> {
+    pub(super) fn load(nvm: Part<'_>) -> Result<Self, Status> {
         record::load(nvm, record::REFERENCE_DATA)?.ok_or(Status::REFERENCE_DATA_NOT_USABLE)
     }
 

@@ -23,7 +23,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    nvm::{Change, Nvm, Partition},
+    nvm::{Change, Part, Partition},
     services::Services,
 };
 
@@ -212,7 +212,7 @@ fn set_key(session: &Session, services: &mut Services<'_>, identifier: u8, key: 
     services.commit(key.put(Change::new()))
 }
 
-fn metadata(nvm: &Nvm, of: &MetadataOf) -> Result<Vec<u8>, Status> {
+fn metadata(nvm: Part<'_>, of: &MetadataOf) -> Result<Vec<u8>, Status> {
     match of {
         MetadataOf::Reference(which) => Ok(reference_metadata(&ReferenceData::load(nvm)?.counters(*which))),
         MetadataOf::ManagementKey => ManagementKey::load(nvm).map(|key| management_metadata(&key)),

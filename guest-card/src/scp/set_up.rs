@@ -24,7 +24,7 @@ use crate::{
         ec_key::{self, KeyName, Purpose, Variant},
         key_set::{self, Found},
     },
-    nvm::Nvm,
+    nvm::Part,
     services::Services,
 };
 
@@ -133,7 +133,7 @@ enum End {
 }
 
 impl Chain {
-    fn begin(nvm: &Nvm, domain: Domain, authority: KeyName) -> Result<Self, Status> {
+    fn begin(nvm: Part<'_>, domain: Domain, authority: KeyName) -> Result<Self, Status> {
         let domain = owner(nvm, domain)?;
         let found = ec_key::find(nvm, domain, authority)?;
         if found.key.is_private() {
@@ -148,7 +148,7 @@ impl Chain {
     }
 
     /// Verifies the next certificate. The last one must be on the authority's allowlist, if there is one.
-    fn extend(self, nvm: &Nvm, der: &[u8], more: bool) -> Result<Self, Status> {
+    fn extend(self, nvm: Part<'_>, der: &[u8], more: bool) -> Result<Self, Status> {
         let End::Authority(issuer) = &self.end else { return Err(Status::CONDITIONS_NOT_SATISFIED) };
         let verified = issuer.verify(der).map_err(refused)?;
         let end = if more {
@@ -161,7 +161,7 @@ impl Chain {
         Ok(Self { end, ..self })
     }
 
-    fn admit(&self, nvm: &Nvm, leaf: &OffCardKey) -> Result<(), Status> {
+    fn admit(&self, nvm: Part<'_>, leaf: &OffCardKey) -> Result<(), Status> {
         let slot = ec_key::find(nvm, self.domain, self.authority)?.slot;
         match nvm.read(self.domain.allowlist(slot)) {
             Some(list) if !is_listed(list, &leaf.serial) => Err(Status::SECURITY_STATUS_NOT_SATISFIED),
@@ -215,7 +215,7 @@ fn authenticate(
 }
 
 /// Whose keys serve a domain: a domain that has no key set yet uses the issuer's (Card Specification, 7.3.3).
-fn owner(nvm: &Nvm, domain: Domain) -> Result<Domain, Status> {
+fn owner(nvm: Part<'_>, domain: Domain) -> Result<Domain, Status> {
     Ok(if key_set::find(nvm, domain, 0)?.is_some() { domain } else { Domain::ISSUER })
 }
 

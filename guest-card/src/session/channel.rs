@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use cardhost_wire::{
     apdu::{CommandApdu, ResponseApdu},
-    port::Protocol,
+    protocols::Container,
     status::Status,
 };
 
@@ -25,9 +25,9 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// The protocol's root.
-    pub fn root(protocol: Protocol) -> Self {
-        Self { selected: Selected::root(protocol), secure: SecureChannel::Closed }
+    /// The container's root.
+    pub fn root(container: Container) -> Self {
+        Self { selected: Selected::root(container), secure: SecureChannel::Closed }
     }
 
     /// The same application, with nothing proved to it.
@@ -36,8 +36,8 @@ impl Channel {
     }
 
     /// True if a terminal could not tell this channel from the basic one after a reset.
-    pub fn is_initial(&self, protocol: Protocol) -> bool {
-        self.secure.is_closed() && self.selected.is_initial(protocol)
+    pub fn is_initial(&self, container: Container) -> bool {
+        self.secure.is_closed() && self.selected.is_initial(container)
     }
 
     /// SELECT by DF name. It ends the secure channel.
@@ -46,11 +46,25 @@ impl Channel {
     /// See [`Selected::select`]; nothing has changed.
     pub fn select(
         &mut self,
-        protocol: Protocol,
+        container: Container,
         name: &[u8],
         context: &Context<'_>,
     ) -> Result<Vec<u8>, Status> {
-        let response = self.selected.select(protocol, name, context.services.nvm())?;
+        let response = self.selected.select(container, name, context.nvm())?;
+        self.secure.close();
+        Ok(response)
+    }
+
+    /// SELECT of a file identifier that the containers share. It ends the secure channel.
+    ///
+    /// # Errors
+    /// See [`Selected::select_file`]; nothing has changed.
+    pub fn select_file(
+        &mut self,
+        container: Container,
+        command: &CommandApdu<'_>,
+    ) -> Result<Vec<u8>, Status> {
+        let response = self.selected.select_file(container, command)?;
         self.secure.close();
         Ok(response)
     }
@@ -69,9 +83,9 @@ impl Channel {
             return self.execute_secured(class, command, context);
         }
         if let Some(set_up) = SetUp::parse(command)
-            && let Some(invoker) = self.selected.invoker(context.services.nvm())?
+            && let Some(invoker) = self.selected.invoker(context.nvm())?
         {
-            return self.secure.set_up(&set_up, &invoker, &mut context.services);
+            return self.secure.set_up(&set_up, &invoker, &mut context.secure_element());
         }
         self.secure.admit_plain()?;
         self.selected.execute(command, self.secure.level(), context)

@@ -20,6 +20,7 @@ use alloc::vec::Vec;
 use cardhost_wire::{
     apdu::{CommandApdu, ResponseApdu},
     port::Protocol,
+    protocols::{Container, ProtocolPairing},
     status::Status,
 };
 
@@ -36,6 +37,8 @@ const SELECT: u8 = 0xA4;
 const GET_RESPONSE: u8 = 0xC0;
 /// SELECT by DF name (ISO/IEC 7816-4, table 62).
 const BY_DF_NAME: u8 = 0x04;
+/// SELECT by file identifier (ibid.).
+const BY_FILE_ID: u8 = 0x00;
 
 /// The state of one communication protocol from its reset on.
 pub struct Session {
@@ -46,17 +49,17 @@ pub struct Session {
 }
 
 impl Session {
-    /// After a reset: only the basic channel is open, with the protocol's root selected.
-    pub fn new(protocol: Protocol) -> Self {
-        let channels = [Some(Channel::root(protocol)), None, None, None];
+    /// After a reset: only the basic channel is open, with the root of the protocol's container selected.
+    pub fn new(protocol: Protocol, pairing: &ProtocolPairing) -> Self {
+        let channels = [Some(Channel::root(pairing.container(protocol))), None, None, None];
         Self { protocol, channels, chain: Chain::default(), pending: Pending::default() }
     }
 
     /// True if a terminal could not tell this session from one after a reset.
-    pub fn is_initial(&self) -> bool {
+    pub fn is_initial(&self, pairing: &ProtocolPairing) -> bool {
         let [basic, others @ ..] = &self.channels;
-        let protocol = self.protocol;
-        basic.as_ref().is_some_and(|channel| channel.is_initial(protocol))
+        let container = pairing.container(self.protocol);
+        basic.as_ref().is_some_and(|channel| channel.is_initial(container))
             && others.iter().all(Option::is_none)
             && self.chain.is_idle()
             && self.pending.is_idle()
@@ -100,10 +103,14 @@ impl Session {
         let is_plain_interindustry = class.is_interindustry() && !class.is_secured();
         match (command.ins, command.p1) {
             (MANAGE_CHANNEL, _) if is_plain_interindustry => {
-                self.manage_channel(class.channel(), command).map(success)
+                self.manage_channel(class.channel(), command, context.pairing).map(success)
             }
             (SELECT, BY_DF_NAME) if is_plain_interindustry => {
                 self.select(class.channel(), command, context).map(success)
+            }
+            (SELECT, BY_FILE_ID) if is_plain_interindustry && names_shared_file(command, context) => {
+                let container = context.pairing.container(self.protocol);
+                self.channel(class.channel())?.select_file(container, command).map(success)
             }
             _ => self.channel(class.channel())?.execute(class, command, context),
         }
@@ -122,40 +129,46 @@ impl Session {
         command: &CommandApdu<'_>,
         context: &Context<'_>,
     ) -> Result<Vec<u8>, Status> {
-        let protocol = self.protocol;
+        let container = context.pairing.container(self.protocol);
         let channel = self.channel(number)?;
         match command.p2 {
-            0x00 => channel.select(protocol, command.data, context),
-            0x0C => channel.select(protocol, command.data, context).map(|_| Vec::new()),
+            0x00 => channel.select(container, command.data, context),
+            0x0C => channel.select(container, command.data, context).map(|_| Vec::new()),
             0x02 => Err(Status::NOT_FOUND),
             _ => Err(Status::INCORRECT_P1_P2),
         }
     }
 
     /// MANAGE CHANNEL (ISO/IEC 7816-4, 11.1.2), sent on the channel `from`.
-    fn manage_channel(&mut self, from: usize, command: &CommandApdu<'_>) -> Result<Vec<u8>, Status> {
+    fn manage_channel(
+        &mut self,
+        from: usize,
+        command: &CommandApdu<'_>,
+        pairing: &ProtocolPairing,
+    ) -> Result<Vec<u8>, Status> {
+        let root = pairing.container(self.protocol);
         match (command.p1, command.p2) {
-            (0x00, 0) => self.open_any(from),
-            (0x00, number @ 1..=3) => self.open_at(from, number).map(|()| Vec::new()),
+            (0x00, 0) => self.open_any(from, root),
+            (0x00, number @ 1..=3) => self.open_at(from, number, root).map(|()| Vec::new()),
             (0x80, number @ 1..=3) => self.close(number).map(|()| Vec::new()),
             _ => Err(Status::INCORRECT_P1_P2),
         }
     }
 
-    fn open_any(&mut self, from: usize) -> Result<Vec<u8>, Status> {
+    fn open_any(&mut self, from: usize, root: Container) -> Result<Vec<u8>, Status> {
         let free = (1..=3).find(|number| self.channels[usize::from(*number)].is_none());
         let number = free.ok_or(Status::FUNCTION_NOT_SUPPORTED)?;
-        self.open_at(from, number)?;
+        self.open_at(from, number, root)?;
         Ok(Vec::from([number]))
     }
 
     /// From the basic channel the new one begins with the root, from another with the same application.
-    fn open_at(&mut self, from: usize, number: u8) -> Result<(), Status> {
+    fn open_at(&mut self, from: usize, number: u8, root: Container) -> Result<(), Status> {
         if self.channels[usize::from(number)].is_some() {
             return Err(Status::CONDITIONS_NOT_SATISFIED);
         }
         let channel = match from {
-            0 => Channel::root(self.protocol),
+            0 => Channel::root(root),
             _ => self.channel(from)?.anew(),
         };
         self.channels[usize::from(number)] = Some(channel);
@@ -169,6 +182,12 @@ impl Session {
             None => Err(Status::NO_INFORMATION),
         }
     }
+}
+
+/// True for a file identifier whose container the protocol decides, whatever is selected.
+fn names_shared_file(command: &CommandApdu<'_>, context: &Context<'_>) -> bool {
+    let &[high, low] = command.data else { return false };
+    context.pairing.shared_files().contains(&u16::from_be_bytes([high, low]))
 }
 
 fn success(data: Vec<u8>) -> ResponseApdu {

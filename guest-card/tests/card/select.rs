@@ -8,6 +8,9 @@ use cardhost_wire::{
 use crate::harness::{PIN, Terminal, hex};
 
 const ISD: &str = "6F0A8408A0000001510000009000";
+const ISD_R: &str = "6F12841";
+const EUICC_ROOT: &str = "6F0A8408A0000001520000009000";
+const MF: &str = "6219820278218302";
 const PIV: &str = "611F4F0600001000010079074F05A000000308";
 
 fn select(terminal: &mut Terminal, protocol: Protocol, name: &str) -> String {
@@ -21,7 +24,11 @@ fn expected(protocol: Protocol, name: &str) -> &'static str {
     let uicc = matches!(protocol, Protocol::Iso7816T0 | Protocol::Iso7816T1);
     match name {
         "A000000003000000" | "A000000003" => ISD,
-        "" | "A000000151000000" | "A000000151" if !uicc => ISD,
+        "" if uicc => MF,
+        "A000000151000000" | "A000000151" if uicc => EUICC_ROOT,
+        "" | "A000000151000000" | "A000000151" => ISD,
+        "A000000152000000" => EUICC_ROOT,
+        "A0000005591010FFFFFFFF8900000100" | "A000000559" => ISD_R,
         "A000000308000010000100" | "A00000030800001000" | "A000000308" => PIV,
         _ => "6A82",
     }
@@ -43,6 +50,7 @@ fn names_mean_the_same_on_each_protocol_except_the_shared_root() {
         "A000000152000000",
         "A000000152",
         "A0000005591010FFFFFFFF8900000100",
+        "A000000559",
         "7601FF000000",
         "A00000000101",
     ];

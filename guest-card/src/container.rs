@@ -1,0 +1,41 @@
+//! Who owns records: the software containers of the card, and the card OS itself.
+//!
+//! A container's code gets [`crate::services::Services`] of its own type only, which take and give nothing but that
+//! type's [`crate::nvm::RecordName`]s. So another container's records cannot be named, whatever a command says:
+//!
+//! ```
+//! # use cardhost_guest::{container::SecureElement, nvm::Partition, services::Services};
+//! fn own(services: &Services<'_, SecureElement>) -> bool {
+//!     services.nvm().read(Partition::PIV.record(0)).is_some()
+//! }
+//! ```
+//!
+//! ```compile_fail
+//! # use cardhost_guest::{container::Uicc, nvm::Partition, services::Services};
+//! fn foreign(services: &Services<'_, Uicc>) -> bool {
+//!     services.nvm().read(Partition::PIV.record(0)).is_some()
+//! }
+//! ```
+
+/// An owner of records.
+pub trait Owner: sealed::Sealed {}
+
+/// The card OS: configuration of the card as a whole.
+pub enum CardOs {}
+
+/// The secure element: GlobalPlatform's security domains, PIV.
+pub enum SecureElement {}
+
+/// The UICC/eUICC.
+pub enum Uicc {}
+
+impl Owner for CardOs {}
+impl Owner for SecureElement {}
+impl Owner for Uicc {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::CardOs {}
+    impl Sealed for super::SecureElement {}
+    impl Sealed for super::Uicc {}
+}
