@@ -41,6 +41,7 @@ pub fn config(data: &Path) -> Config {
         tls: None,
         authority: None,
         card_users: UserIds::DEFAULT,
+        guest_image: None,
         isolation: isolation(),
         cards: Settings::default(),
         quotas: Quotas::default(),
