@@ -1,5 +1,7 @@
 //! Cards in real microVMs, without the network around them.
 
+#[path = "cards/adoption.rs"]
+mod adoption;
 #[path = "cards/park.rs"]
 mod park;
 #[path = "cards/policy.rs"]
@@ -28,7 +30,7 @@ const SELECT_PIV: &[u8] = &[0x00, 0xA4, 0x04, 0x00, 0x05, 0xA0, 0x00, 0x00, 0x03
 struct World {
     cards: Cards,
     store: Store,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 async fn world() -> World {
@@ -36,20 +38,24 @@ async fn world() -> World {
 }
 
 async fn world_with(settings: Settings) -> World {
-    let directory = tempfile::tempdir().unwrap();
+    let world = world_in(tempfile::tempdir().unwrap(), Image::embedded(), settings).await;
+    world.store.write(terminals).await.unwrap();
+    world
+}
+
+/// The world whose data are in this directory, under this guest image.
+async fn world_in(directory: tempfile::TempDir, image: Image, settings: Settings) -> World {
     let store = Store::open(&directory.path().join("store.db")).unwrap();
-    store.write(terminals).await.unwrap();
-    let launcher = launcher(directory.path());
+    let launcher = launcher(directory.path(), image);
     launcher.ready().await.expect("cards can run here");
     let anchor = anchor::Settings { path: directory.path().join("anchor"), accept_new: false };
     let audit = Audit::new(SigningKey::open(&directory.path().join("audit.key")).unwrap());
     let guard = anchor::open(anchor, &store, &audit).await.unwrap();
-    World { cards: Cards::new(store.clone(), launcher, guard, settings), store, _directory: directory }
+    World { cards: Cards::new(store.clone(), launcher, guard, settings), store, directory }
 }
 
-fn launcher(directory: &Path) -> Launcher {
+fn launcher(directory: &Path, image: Image) -> Launcher {
     let host_key = directory.join("host.key");
-    let image = Image::embedded();
     Launcher::new(Config {
         image,
         host_key,
