@@ -132,7 +132,7 @@ impl Adopting {
     /// both or neither. `commit` stores the rest.
     pub(super) async fn settle(
         &self,
-        commit: impl Fn(&Transaction<'_>) -> rusqlite::Result<CommitOutcome> + Clone + Send + 'static,
+        commit: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<CommitOutcome> + Clone + Send + 'static,
     ) -> Result<CommitOutcome, CardError> {
         let (to, audit) = (self.launcher.measurement(), self.audit.clone());
         let settle = move |transaction: &Transaction<'_>, card: &CardRecord, key: &Replacement| {
@@ -153,34 +153,50 @@ impl Adopting {
     }
 }
 
-/// Has the launcher take a step of the card's image policy, and stores with `write` what comes of it: only if the key
-/// that it was made from still stands there, else it is made again from the one that a rotation put in its place.
+/// Has the launcher take a step of the card's image policy, and stores with `write` what comes of it. A rotation may put
+/// another key there meanwhile: then the step is taken again, with that one.
 async fn step<T: Send + 'static>(
     store: &Store,
     launcher: &Launcher,
     terminal: &Name,
     step: ImageStep,
-    write: impl Fn(&Transaction<'_>, &CardRecord, &Replacement) -> rusqlite::Result<T> + Clone + Send + 'static,
+    write: impl FnOnce(&Transaction<'_>, &CardRecord, &Replacement) -> rusqlite::Result<T>
+    + Clone
+    + Send
+    + 'static,
 ) -> Result<T, CardError> {
-    let mut closed = None;
     loop {
         let card = present(store, terminal).await?;
-        let earlier = card.wrapped_key.clone();
-        let later = match launcher.step(card.wrapped(), step).await {
-            // What it was wrapped under was retired since it was read.
-            Err(LauncherError::Keys(KeyFault::NotOurs)) if closed.as_ref() != Some(&earlier) => {
-                closed = Some(earlier);
-                continue;
-            }
-            later => later?,
-        };
-        let (key, write) = (Replacement { card: card.card, earlier, later }, write.clone());
-        let stored = store.write(move |transaction| {
-            wrapped_keys::stands(transaction, &key)?.then(|| write(transaction, &card, &key)).transpose()
-        });
-        if let Some(stored) = stored.await? {
+        if let Some(stored) = attempt(store, launcher, card, step, write.clone()).await? {
             return Ok(stored);
         }
+    }
+}
+
+/// The same once, with the card as it was read; `None` if another key stands in the store by now.
+async fn attempt<T: Send + 'static>(
+    store: &Store,
+    launcher: &Launcher,
+    card: CardRecord,
+    step: ImageStep,
+    write: impl FnOnce(&Transaction<'_>, &CardRecord, &Replacement) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<Option<T>, CardError> {
+    let key = |later| Replacement { card: card.card, earlier: card.wrapped_key.clone(), later };
+    match launcher.step(card.wrapped(), step).await {
+        Ok(later) => {
+            let key = key(later);
+            let write = move |transaction: &Transaction<'_>| {
+                wrapped_keys::stands(transaction, &key)?.then(|| write(transaction, &card, &key)).transpose()
+            };
+            Ok(store.write(write).await?)
+        }
+        // What it was wrapped under may have been retired since it was read.
+        Err(error @ LauncherError::Keys(KeyFault::NotOurs)) => {
+            let key = key(Vec::new());
+            let stands = store.read(move |connection| wrapped_keys::stands(connection, &key)).await?;
+            if stands { Err(error.into()) } else { Ok(None) }
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -204,3 +220,6 @@ fn adopted_by(card: &CardRecord, image: &Measurement) -> &'static str {
         _ => "host-policy",
     }
 }
+
+#[cfg(test)]
+mod tests;

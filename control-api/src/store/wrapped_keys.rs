@@ -71,9 +71,9 @@ pub fn replace(transaction: &Transaction<'_>, replacement: &Replacement) -> rusq
 }
 
 /// True if the key still stands there that the replacement was made from.
-pub fn stands(transaction: &Transaction<'_>, replacement: &Replacement) -> rusqlite::Result<bool> {
+pub fn stands(connection: &Connection, replacement: &Replacement) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM cards WHERE card = ?1 AND wrapped_key = ?2";
-    transaction.prepare_cached(sql)?.exists(params![replacement.card, replacement.earlier])
+    connection.prepare_cached(sql)?.exists(params![replacement.card, replacement.earlier])
 }
 
 /// Replaces a card's wrapped key, and notes that this guest image wrote the card's state last.
