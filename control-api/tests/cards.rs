@@ -2,6 +2,7 @@
 
 #[path = "cards/adoption.rs"]
 mod adoption;
+mod isolation;
 #[path = "cards/park.rs"]
 mod park;
 #[path = "cards/policy.rs"]
@@ -19,9 +20,10 @@ use cardhost::{
 use cardhost_wire::{
     control::{Answer, Command, Failure},
     key::{Algorithm, KeyReference},
-    launch::{Isolation, UserIds},
+    launch::UserIds,
     port::Protocol,
 };
+use isolation::isolation;
 use zeroize::Zeroizing;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -65,17 +67,6 @@ fn launcher(directory: &Path, image: Image) -> Launcher {
         default_keys: false,
     })
     .unwrap()
-}
-
-/// Processes where there are no microVMs, or if CARDHOST_TESTS_BACKEND says so.
-fn isolation() -> Isolation {
-    let kvm = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-    match std::env::var("CARDHOST_TESTS_BACKEND").as_deref() {
-        Ok("process") => Isolation::Process,
-        Ok(_) => Isolation::MicroVm,
-        Err(_) if kvm => Isolation::MicroVm,
-        Err(_) => Isolation::Process,
-    }
 }
 
 fn terminals(transaction: &rusqlite::Transaction<'_>) -> rusqlite::Result<()> {

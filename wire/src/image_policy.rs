@@ -200,6 +200,29 @@ mod tests {
         assert_eq!(ImagePolicy::decode(&bytes), Some((policy, &[][..])));
     }
 
+    /// A policy, and what the steps of this number, read in base 10, make of it: five images, allowed or settled.
+    fn steps(number: u32) -> ImagePolicy {
+        let digits = (0..5).map(|place| number / 10_u32.pow(place) % 10);
+        digits.fold(ImagePolicy::of_new_card(image(0)), |before, digit| {
+            let (mut after, image) = (before.clone(), image(digit as u8 / 2));
+            let stepped = if digit % 2 == 0 { after.allow(image) } else { after.settle(image) };
+            let left = before.standing(&image) == ImageStanding::LeftBehind;
+            assert_eq!((stepped.is_err(), after == before || !left), (left, true));
+            after
+        })
+    }
+
+    #[test]
+    fn no_steps_break_a_policy() {
+        for number in 0..100_000 {
+            let policy = steps(number);
+            assert!(policy.left.iter().all(|image| !policy.allowed.contains(image)), "{policy:?}");
+            let mut bytes = Vec::new();
+            policy.encode(&mut bytes);
+            assert_eq!(ImagePolicy::decode(&bytes), Some((policy, &[][..])));
+        }
+    }
+
     #[test]
     fn a_wrapped_key_says_its_policy() {
         let policy = ImagePolicy::of_new_card(B);

@@ -79,9 +79,10 @@ impl Cards {
         policy.map_or(ImageStanding::Settled, |policy| policy.standing(&self.launcher().measurement()))
     }
 
-    /// Why the card does not start under this host's image, if so.
+    /// Why the card does not start under this host's image, if so. One that is ending starts under none.
     pub(super) fn image_refusal(&self, card: &CardRecord) -> Option<Refused> {
         match self.image_standing(card) {
+            _ if card.state == CardState::Ending => None,
             ImageStanding::LeftBehind => Some(Refused::ImageLeftBehind),
             ImageStanding::NotAdopted if !self.follows() => Some(Refused::ImageNotAdopted),
             _ => None,
