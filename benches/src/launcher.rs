@@ -85,6 +85,7 @@ impl Launcher {
             owner: [8; 32],
             wrapped_key: None,
             image: [0; 32],
+            adopt: false,
             cpu_budget_ms: CPU_BUDGET_MS,
             default_keys: false,
         };

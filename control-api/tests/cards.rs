@@ -1,5 +1,8 @@
 //! Cards in real microVMs, without the network around them.
 
+#[path = "cards/adoption.rs"]
+mod adoption;
+mod isolation;
 #[path = "cards/park.rs"]
 mod park;
 #[path = "cards/policy.rs"]
@@ -17,9 +20,10 @@ use cardhost::{
 use cardhost_wire::{
     control::{Answer, Command, Failure},
     key::{Algorithm, KeyReference},
-    launch::{Isolation, UserIds},
+    launch::UserIds,
     port::Protocol,
 };
+use isolation::isolation;
 use zeroize::Zeroizing;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -28,7 +32,7 @@ const SELECT_PIV: &[u8] = &[0x00, 0xA4, 0x04, 0x00, 0x05, 0xA0, 0x00, 0x00, 0x03
 struct World {
     cards: Cards,
     store: Store,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 async fn world() -> World {
@@ -36,20 +40,24 @@ async fn world() -> World {
 }
 
 async fn world_with(settings: Settings) -> World {
-    let directory = tempfile::tempdir().unwrap();
+    let world = world_in(tempfile::tempdir().unwrap(), Image::embedded(), settings).await;
+    world.store.write(terminals).await.unwrap();
+    world
+}
+
+/// The world whose data are in this directory, under this guest image.
+async fn world_in(directory: tempfile::TempDir, image: Image, settings: Settings) -> World {
     let store = Store::open(&directory.path().join("store.db")).unwrap();
-    store.write(terminals).await.unwrap();
-    let launcher = launcher(directory.path());
+    let launcher = launcher(directory.path(), image);
     launcher.ready().await.expect("cards can run here");
     let anchor = anchor::Settings { path: directory.path().join("anchor"), accept_new: false };
     let audit = Audit::new(SigningKey::open(&directory.path().join("audit.key")).unwrap());
     let guard = anchor::open(anchor, &store, &audit).await.unwrap();
-    World { cards: Cards::new(store.clone(), launcher, guard, settings), store, _directory: directory }
+    World { cards: Cards::new(store.clone(), launcher, guard, settings), store, directory }
 }
 
-fn launcher(directory: &Path) -> Launcher {
+fn launcher(directory: &Path, image: Image) -> Launcher {
     let host_key = directory.join("host.key");
-    let image = Image::embedded();
     Launcher::new(Config {
         image,
         host_key,
@@ -59,17 +67,6 @@ fn launcher(directory: &Path) -> Launcher {
         default_keys: false,
     })
     .unwrap()
-}
-
-/// Processes where there are no microVMs, or if CARDHOST_TESTS_BACKEND says so.
-fn isolation() -> Isolation {
-    let kvm = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-    match std::env::var("CARDHOST_TESTS_BACKEND").as_deref() {
-        Ok("process") => Isolation::Process,
-        Ok(_) => Isolation::MicroVm,
-        Err(_) if kvm => Isolation::MicroVm,
-        Err(_) => Isolation::Process,
-    }
 }
 
 fn terminals(transaction: &rusqlite::Transaction<'_>) -> rusqlite::Result<()> {

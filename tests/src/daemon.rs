@@ -128,6 +128,15 @@ impl Daemon {
         self.administrator().await.get(&path).await.expect("the card's status")
     }
 
+    /// The audited entries of this action.
+    pub async fn audited(&self, action: &str) -> Vec<Value> {
+        let page = self.administrator().await.get("/v1/audit?limit=1000").await.expect("the audit log");
+        let links = page["entries"].as_array().expect("entries").iter();
+        let entries = links.map(|link| link["entry"].as_str().expect("an entry"));
+        let entries = entries.map(|entry| serde_json::from_str::<Value>(entry).expect("JSON"));
+        entries.filter(|entry| entry["action"] == action).collect()
+    }
+
     /// The process of a terminal's card, which must be live.
     pub async fn card_pid(&self, terminal: &str) -> u32 {
         let card = self.card(terminal).await;

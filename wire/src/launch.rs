@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Version of this protocol.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 /// Longest message.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
@@ -100,6 +100,9 @@ pub struct Start {
     pub wrapped_key: Option<Vec<u8>>,
     /// SHA-256 of the image that the card was made with: a wrapped key of format 1 does not say it itself.
     pub image: [u8; 32],
+    /// The launcher's image may have the key though the card's policy does not allow it yet. The stored key stays as it
+    /// is: it is to be settled ([`crate::wrapping::ImageStep::Settle`]) with the first change of the card's state.
+    pub adopt: bool,
     /// CPU time the guest may use for one exchange, milliseconds.
     pub cpu_budget_ms: u32,
     /// Development only, see [`crate::control::Launch::default_keys`].
@@ -152,8 +155,10 @@ message!(Reply);
 pub enum Refusal {
     /// The wrapped key does not open for this card, owner and image with this host's wrapping keys.
     WrappedKey,
-    /// The card's policy does not allow the launcher's image.
-    Image,
+    /// The card's policy does not allow the launcher's image, and the start does not ask to adopt it.
+    ImageNotAdopted,
+    /// The card was moved away from the launcher's image.
+    ImageLeftBehind,
     /// The host has no more processes, memory or descriptors.
     Resources(String),
     /// `/dev/kvm` does not work.

@@ -13,6 +13,7 @@
 //! | [`link`] | daemon ↔ microVM process | multiplexed vsock streams on one Unix socket |
 //! | [`launch`] | daemon ↔ launcher | starting and ending microVMs |
 //! | [`wrapping`] | daemon ↔ launcher | the keys that wrap card keys |
+//! | [`image_policy`] | daemon ↔ launcher | the guest images that may have a card's key |
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -24,6 +25,7 @@ pub mod apdu;
 pub mod boot;
 pub mod control;
 pub mod frame;
+pub mod image_policy;
 pub mod key;
 pub mod launch;
 pub mod link;

@@ -99,6 +99,17 @@ pub enum KeyRequest {
     Rewrap(Vec<WrappedCard>),
     /// Destroy the earlier generation of these buckets. Answered by [`KeyReply::Retired`].
     Retire(Vec<Bucket>),
+    /// Take this step of the card's image policy with the launcher's own image. Answered by [`KeyReply::Stepped`].
+    Image(WrappedCard, ImageStep),
+}
+
+/// A step of a card's image policy ([`crate::image_policy::ImagePolicy`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImageStep {
+    /// The image may have the key, beside those that may already.
+    Allow,
+    /// The image writes the card's state: no other may have the key from now on.
+    Settle,
 }
 
 /// The launcher's answer to a [`KeyRequest`].
@@ -112,6 +123,9 @@ pub enum KeyReply {
     Rewrapped(Vec<Option<Vec<u8>>>),
     /// The present keys of the request's buckets; everything before them is destroyed.
     Retired(Vec<WrappingKey>),
+    /// The card's key with the policy after the step, under its bucket's present key. It may take the place of the one
+    /// that it was made from, and of no other.
+    Stepped(Vec<u8>),
     /// It was not done; nothing has changed.
     Failed(KeyFault),
 }
@@ -123,6 +137,10 @@ pub enum KeyFault {
     NoSuchBucket(Bucket),
     /// The rotation of this bucket is not finished.
     UnderWay(Bucket),
+    /// The card's key does not open here.
+    NotOurs,
+    /// The card was moved away from the launcher's image.
+    ImageLeftBehind,
     /// The host key's file cannot be replaced.
     File(String),
     /// The host has no memory or randomness.

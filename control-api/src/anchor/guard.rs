@@ -73,6 +73,11 @@ impl Guard {
         &self.0.anchor
     }
 
+    /// The audit log.
+    pub fn audit(&self) -> &Audit {
+        &self.0.audit
+    }
+
     /// A commit of the card is durable in the store.
     pub fn committed(&self, card: CardId, epoch: u64, digest: StateDigest) {
         self.0.anchor.note(card, Anchored::At { epoch, digest });

@@ -35,6 +35,10 @@ pub enum Action {
     CardRolledBack,
     /// An operator accepted the present state of a card that was refused.
     CardRestored,
+    /// An operator allowed the host's guest image for a card.
+    CardImageAllowed,
+    /// The host's guest image wrote a card's state for the first time; the one that wrote it before is left behind.
+    CardAdopted,
     /// Cards that the anchor knows are missing from the store.
     CardsMissing,
     /// An operator accepted a new anchor in the place of one that was missing or did not fit.

@@ -132,9 +132,11 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut entries = self.cards.entries();
         let is_last = self.entry.holders.fetch_sub(1, Ordering::Relaxed) == 1;
-        // A state that was put back is found again.
-        let says_nothing =
-            matches!(*self.entry.standing(), Standing::AtRest | Standing::Refused(Refused::RolledBack(_)));
+        let says_nothing = match *self.entry.standing() {
+            Standing::AtRest => true,
+            Standing::Refused(why) => why.is_found_again(),
+            Standing::Live(_) => false,
+        };
         if is_last && says_nothing {
             entries.remove(&self.entry.terminal);
         }

@@ -1,4 +1,5 @@
-//! What operators decide about cards: when they park, how many may be live, and how fast one takes APDUs.
+//! What operators decide about cards: when they park, how many may be live, how fast one takes APDUs, and whether a new
+//! guest image takes them over.
 
 use std::{
     num::{NonZeroU32, NonZeroUsize},
@@ -10,7 +11,7 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::{CardError, Cards, ParkPolicy};
+use super::{Adoption, CardError, Cards, ParkPolicy};
 
 /// Cards that are asked to park for one that wants to start.
 const ATTEMPTS: usize = 32;
@@ -30,11 +31,14 @@ pub struct Settings {
     pub max_live: NonZeroUsize,
     /// How fast each takes APDUs; as fast as it can if none.
     pub apdu_rate: Option<ApduRate>,
+    /// What becomes of those that the host's guest image is not allowed for.
+    pub adoption: Adoption,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { park: ParkPolicy::default(), max_live: MAX_LIVE, apdu_rate: None }
+        let (park, adoption) = Default::default();
+        Self { park, max_live: MAX_LIVE, apdu_rate: None, adoption }
     }
 }
 

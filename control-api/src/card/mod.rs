@@ -11,6 +11,7 @@
 //!
 //! Every card is parked when the daemon starts. A live card that is idle parks by policy, or makes room for another. What a guest says is checked before it is used; one that breaks the protocol is killed.
 
+mod adoption;
 mod channel;
 mod entry;
 mod guest;
@@ -32,6 +33,7 @@ use std::{sync::Arc, time::Duration};
 
 use cardhost_wire::control::Failure;
 
+pub use adoption::Adoption;
 pub use channel::Channel;
 pub use limits::{ApduRate, Settings};
 pub use policy::{MalformedPolicy, ParkPolicy};
@@ -71,6 +73,12 @@ pub enum CardError {
     /// No old state of it was put back.
     #[error("the card is not refused for an old state")]
     NotRolledBack,
+    /// The host's guest image wrote its state last.
+    #[error("the card is of the host's guest image already: there is nothing to adopt")]
+    ImageSettled,
+    /// It was moved away from the host's guest image.
+    #[error("a later guest image wrote the card's state: it does not come back to this one")]
+    ImageLeftBehind,
     /// The anchor cannot be written.
     #[error(transparent)]
     Anchor(#[from] AnchorError),

@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::{
     CardError, Channel, Presence, START_TIMEOUT,
+    adoption::Adopting,
     entry::{Entry, Held, Standing},
     guest::Guest,
     limits::{Place, Settings},
@@ -66,10 +67,12 @@ struct Launched {
     link: Link,
     instance: Instance,
     place: Place,
+    /// Its first commit settles it under this host's image.
+    adopting: Option<Adopting>,
 }
 
 impl Cards {
-    /// The cards in this store, run by this launcher. The guard refuses those whose old state was put back.
+    /// The cards in this store, run by this launcher. The guard finds those whose old state was put back.
     pub fn new(store: Store, launcher: Launcher, guard: Guard, settings: Settings) -> Self {
         let (entries, roster, ended) = (Mutex::default(), Roster::default(), Notify::new());
         let places = Arc::new(Semaphore::new(settings.max_live.get().min(Semaphore::MAX_PERMITS)));
@@ -193,8 +196,9 @@ impl Cards {
             owner: terminal.sha256(),
             wrapped_key: None,
             image: self.0.launcher.measurement(),
+            adopt: false,
         };
-        let launched = self.launch(place, start, State::new_card()).await?;
+        let launched = self.launch(place, start, State::new_card(), None).await?;
         let record = self.new_record(terminal, card, &launched.instance);
         self.0.store.write(move |transaction| cards::insert(transaction, &record)).await?;
         Ok(launched)
@@ -213,8 +217,9 @@ impl Cards {
                 owner: terminal.sha256(),
                 wrapped_key: wrapped_key.clone(),
                 image: card.measurement,
+                adopt: self.follows(),
             };
-            match self.launch(self.place().await?, start, state).await {
+            match self.launch(self.place().await?, start, state, self.adopting(&card)).await {
                 Ok(launched) => return Ok((card, launched)),
                 Err(CardError::Launcher(LauncherError::Refused(launch::Refusal::WrappedKey)))
                     if refused != wrapped_key =>
@@ -226,12 +231,18 @@ impl Cards {
         }
     }
 
-    async fn launch(&self, place: Place, start: CardStart, state: State) -> Result<Launched, CardError> {
+    async fn launch(
+        &self,
+        place: Place,
+        start: CardStart,
+        state: State,
+        adopting: Option<Adopting>,
+    ) -> Result<Launched, CardError> {
         let (mut link, theirs) = Link::pair().map_err(CardError::Resources)?;
         start::begin(&mut link, state)?;
         let launched = time::timeout(START_TIMEOUT, self.0.launcher.start(start, theirs)).await;
         let instance = launched.map_err(|_| CardError::TimedOut)??;
-        Ok(Launched { link, instance, place })
+        Ok(Launched { link, instance, place, adopting })
     }
 
     async fn bring_up(
@@ -296,14 +307,15 @@ impl Cards {
         launched: Launched,
         reader: FrameReader,
     ) -> Result<Use, CardError> {
-        let Launched { link, instance, place } = launched;
+        let Launched { link, instance, place, adopting } = launched;
         let (live, Ends { mailbox, stopped, going }) = Live::new(instance.pid, &self.0.roster);
         let first = live.enter().await.ok_or(CardError::Stopped)?;
         *entry.standing() = Standing::Live(live.clone());
         self.0.roster.enter(&live);
         let (guest, ports, store) = (Guest::new(reader), Ports::new(), self.0.store.clone());
         let guard = self.0.guard.clone();
-        let task = Task { card, store, guard, link, guest, ports, statistics: Vec::new(), ending: None };
+        let (statistics, ending) = Default::default();
+        let task = Task { card, store, guard, adopting, link, guest, ports, statistics, ending };
         let (cards, entry) = (self.clone(), entry.clone());
         let span = tracing::info_span!("card", terminal = %entry.terminal, pid = live.pid);
         let life = async move {
@@ -348,7 +360,7 @@ impl Cards {
         };
         let found = self.0.store.read(read).await?;
         if let Some((card, _)) = &found
-            && self.rolled_back(entry, card).await?.is_some()
+            && self.refusal(entry, card).await?.is_some()
         {
             return Ok(());
         }

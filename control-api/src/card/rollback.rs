@@ -1,18 +1,7 @@
 //! Cards whose stored state is not the last that the anchor knows.
 
-use super::{
-    CardError, Cards,
-    entry::{Entry, Standing},
-    refused::Refused,
-};
-use crate::{
-    anchor::Rollback,
-    auth::name::Name,
-    store::{
-        StoreError,
-        cards::{self, CardRecord},
-    },
-};
+use super::{CardError, Cards};
+use crate::{auth::name::Name, store::cards};
 
 impl Cards {
     /// The terminal's card was refused for an old state that was put back; this is its state from now on. `by` answers
@@ -25,50 +14,7 @@ impl Cards {
         let card = found.ok_or(CardError::Absent)?;
         self.guard().check(&card).await?.ok_or(CardError::NotRolledBack)?;
         self.guard().restore(&card, by).await?;
-        entry.no_longer_rolled_back();
+        entry.no_longer_refused();
         Ok(self.refresh(&entry).await?)
-    }
-
-    /// Refuses a card at rest whose stored state was put back, and tells its channels.
-    pub(super) async fn admit(&self, entry: &Entry, card: &CardRecord) -> Result<(), CardError> {
-        match self.rolled_back(entry, card).await? {
-            Some(rollback) => Err(CardError::Refused(Refused::RolledBack(rollback))),
-            None => Ok(()),
-        }
-    }
-
-    /// How the stored state of a card at rest contradicts the anchor, if it does; its channels are told.
-    pub(super) async fn rolled_back(
-        &self,
-        entry: &Entry,
-        card: &CardRecord,
-    ) -> Result<Option<Rollback>, StoreError> {
-        if entry.running().is_some() {
-            return Ok(None);
-        }
-        let rollback = self.guard().check(card).await?;
-        if let Some(rollback) = rollback {
-            let why = Refused::RolledBack(rollback);
-            entry.refuse(why);
-            entry.presence.send_if_modified(|presence| presence.withdraw(why.reason()));
-        }
-        Ok(rollback)
-    }
-}
-
-impl Entry {
-    /// A card at rest is refused; one that runs by now was not.
-    fn refuse(&self, why: Refused) {
-        let mut standing = self.standing();
-        if !matches!(*standing, Standing::Live(_)) {
-            *standing = Standing::Refused(why);
-        }
-    }
-
-    fn no_longer_rolled_back(&self) {
-        let mut standing = self.standing();
-        if matches!(*standing, Standing::Refused(Refused::RolledBack(_))) {
-            *standing = Standing::AtRest;
-        }
     }
 }

@@ -28,8 +28,10 @@ pub struct CardStatus {
     pub refused: Option<Refused>,
     /// Its credentials.
     pub credentials: u32,
-    /// SHA-256 of its guest image.
+    /// SHA-256 of the guest image that wrote its state last.
     pub image: [u8; 32],
+    /// SHA-256 of the guest image that it runs under, or would, if that is another one.
+    pub runs_under: Option<[u8; 32]>,
     /// What keeps it apart when it runs.
     pub isolation: Isolation,
 }
@@ -78,12 +80,12 @@ impl Cards {
     async fn describe(&self, card: CardRecord, credentials: u32) -> Result<CardStatus, CardError> {
         let (pid, mut refused) = self.standing(&card.terminal);
         if pid.is_none() {
-            // Also where nobody has used the card since its old state was put back.
-            let rollback = self.guard().check(&card).await?.map(Refused::RolledBack);
-            refused = rollback.or(refused.filter(|why| matches!(why, Refused::State(_))));
+            // Also where nobody has used the card since.
+            refused = self.objection(&card).await?.or(refused.filter(|why| !why.is_found_again()));
         }
         let (terminal, image, isolation) = (card.terminal, card.measurement, self.isolation());
-        Ok(CardStatus { terminal, pid, memory_kib: None, refused, credentials, image, isolation })
+        let runs_under = Some(self.launcher().measurement()).filter(|now| *now != image && refused.is_none());
+        Ok(CardStatus { terminal, pid, memory_kib: None, refused, credentials, image, runs_under, isolation })
     }
 
     fn standing(&self, terminal: &Name) -> (Option<u32>, Option<Refused>) {

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::{
     CardError, OPEN_TIMEOUT, Violation,
+    adoption::Adopting,
     guest::{self, Guest, Request},
     link::{Frame, Link},
     ports::{Ports, Reply, Response},
@@ -66,6 +67,8 @@ pub(super) struct Task {
     pub(super) card: CardId,
     pub(super) store: Store,
     pub(super) guard: Guard,
+    /// Until its first commit, if another image wrote its state last.
+    pub(super) adopting: Option<Adopting>,
     pub(super) link: Link,
     pub(super) guest: Guest,
     pub(super) ports: Ports,
@@ -172,9 +175,13 @@ impl Task {
             anchor.remember(transaction)?;
             cards::commit(transaction, &card, &commit, intent)
         };
-        let stored = self.store.write(write).await;
+        let stored = match &self.adopting {
+            None => self.store.write(write).await.map_err(CardError::from),
+            Some(adopting) => adopting.settle(write).await,
+        };
         match stored {
             Ok(CommitOutcome::Stored { last_credential_gone }) => {
+                self.adopting = None;
                 self.guard.committed(card, epoch, digest);
                 guest::send(&mut self.link, &HostMessage::Committed(epoch));
                 if last_credential_gone {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{RemoteCommand, client::Client, output::Output};
 use crate::auth::name::Name;
 
-/// Shows, parks and wakes cards: the microVMs and their sealed state.
+/// Shows, parks, wakes and adopts cards: the microVMs and their sealed state.
 #[derive(Args)]
 pub struct Card {
     #[command(subcommand)]
@@ -40,6 +40,14 @@ enum Command {
     },
     /// Wakes a terminal's card ahead of its next use.
     Wake {
+        /// The terminal's name.
+        terminal: Name,
+    },
+    /// Allows the host's guest image for a card that is refused because images are pinned.
+    ///
+    /// The card starts under it from now on; under the image before it starts as well until its first change. A card
+    /// that was moved away from an image does not come back to it. The audit log says who had the card adopted.
+    Adopt {
         /// The terminal's name.
         terminal: Name,
     },
@@ -82,6 +90,9 @@ impl RemoteCommand for Card {
             }
             Command::Wake { terminal } => {
                 output.object(&client.post(&format!("/v1/cards/{terminal}/wake"), &json!({})).await?);
+            }
+            Command::Adopt { terminal } => {
+                output.object(&client.post(&format!("/v1/cards/{terminal}/adopt"), &json!({})).await?);
             }
             Command::Restore { terminal, yes } => {
                 let path = format!("/v1/cards/{terminal}");

@@ -6,6 +6,7 @@ mod card;
 pub mod client;
 mod demo;
 mod doctor;
+mod image;
 mod key;
 mod output;
 mod serve;
@@ -44,6 +45,7 @@ enum Command {
     Card(Remote<card::Card>),
     Key(Remote<key::Key>),
     Anchor(anchor::Anchor),
+    Image(image::Image),
     Audit(audit::Audit),
 }
 
@@ -108,6 +110,7 @@ impl Command {
             Self::Card(card) => card.run(),
             Self::Key(key) => key.run(),
             Self::Anchor(anchor) => anchor.run(),
+            Self::Image(image) => image.run(),
             Self::Audit(audit) => audit.run(),
         }
     }

@@ -14,7 +14,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    card::{ApduRate, ParkPolicy, Settings},
+    card::{Adoption, ApduRate, ParkPolicy, Settings},
     host::{AuthorityKind, Config, Host, OtherAuthority, TlsFiles},
     server::Limits,
     store::quotas::Quotas,
@@ -64,7 +64,7 @@ pub struct Serve {
     default_keys: bool,
 }
 
-/// When cards park, and how many there may be.
+/// When cards park, how many there may be, and what they run.
 #[derive(Args)]
 #[command(next_help_heading = "Cards")]
 struct CardOptions {
@@ -95,11 +95,30 @@ struct CardOptions {
     /// in their own channel. No bound unless given.
     #[arg(long, value_name = "N")]
     apdu_rate: Option<NonZeroU32>,
+    /// Guest image (ELF) that cards run instead of the one that this program embeds, for example that of the version
+    /// before, to roll back.
+    ///
+    /// It is run with the keys of the cards: take it from where you take this program. The launcher tries it first, and
+    /// the daemon does not start if it is no guest. The log says that it is in use, and its SHA-256.
+    #[arg(long, value_name = "FILE", env = "CARDHOST_GUEST_IMAGE")]
+    guest_image: Option<PathBuf>,
+    /// What becomes of cards that another guest image wrote last: each is adopted at its next start (follow), or is
+    /// refused until `cardhost card adopt` (pinned).
+    ///
+    /// Until its first change under the new image an adopted card starts under the image before as well; from then on
+    /// only under the new one. It is policy, which the launcher enforces, not attestation.
+    #[arg(long, value_enum, value_name = "POLICY", default_value_t)]
+    image_policy: Adoption,
 }
 
 impl CardOptions {
     fn settings(&self) -> Settings {
-        Settings { park: self.park, max_live: self.max_live, apdu_rate: self.apdu_rate.map(ApduRate) }
+        Settings {
+            park: self.park,
+            max_live: self.max_live,
+            apdu_rate: self.apdu_rate.map(ApduRate),
+            adoption: self.image_policy,
+        }
     }
 
     fn quotas(&self) -> Quotas {
@@ -168,6 +187,7 @@ impl Serve {
             tls,
             authority: self.authority.choice(),
             card_users: self.card_users,
+            guest_image: self.cards.guest_image.clone(),
             isolation: isolation(self.insecure_process_isolation),
             cards: self.cards.settings(),
             quotas: self.cards.quotas(),

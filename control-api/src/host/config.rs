@@ -24,11 +24,13 @@ pub struct Config {
     pub authority: Option<OtherAuthority>,
     /// Whom cards' processes become, if the daemon may make them somebody else.
     pub card_users: UserIds,
+    /// The guest image that cards run, if not the embedded one.
+    pub guest_image: Option<PathBuf>,
     /// What keeps cards apart: microVMs, unless the operator accepts less.
     pub isolation: Isolation,
     /// Development only: new cards have the well-known PIN and keys. Refused with a public listener.
     pub default_keys: bool,
-    /// When cards park, how many may be live, how fast they take APDUs.
+    /// When cards park, how many may be live, how fast they take APDUs, whether a new guest image takes them over.
     pub cards: Settings,
     /// How many cards there may be.
     pub quotas: Quotas,

@@ -29,6 +29,24 @@ pub enum StartError {
     /// The launcher.
     #[error(transparent)]
     Launcher(#[from] LauncherError),
+    /// An operator's guest image.
+    #[error("cannot read the guest image {path}")]
+    GuestImageFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An operator's guest image does not run.
+    #[error("the guest image {path} does not run here")]
+    GuestImage {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LauncherError,
+    },
     /// The administrator's file.
     #[error(transparent)]
     Administrator(#[from] AdministratorFileError),

@@ -4,6 +4,7 @@ mod administrator;
 mod authority;
 mod config;
 mod error;
+mod guest_image;
 mod names;
 mod tls;
 
@@ -20,7 +21,7 @@ use crate::{
     card::Cards,
     data_dir::{DataDir, write_private},
     http::{self, channel::Channels},
-    launcher::{self, Image, Launcher, LauncherError},
+    launcher::{self, Launcher},
     lifecycle::LifeCycle,
     pki::Pki,
     server::{Limits, Server, server_config},
@@ -116,6 +117,7 @@ impl Host {
         let guard = anchor::open(anchor_settings(&config, &directory), &store, &audit).await?;
         let anchor = guard.anchor().clone();
         let cards = Cards::new(store.clone(), launcher(&config, &directory)?, guard, config.cards);
+        guest_image::try_out(&cards, config.guest_image.as_deref()).await?;
         let (embedded, authority) = authority(&config, &directory).await?;
         let (quotas, default_keys) = (config.quotas, config.default_keys);
         let life_cycle = LifeCycle::new(store.clone(), cards, authority, audit, quotas, default_keys);
@@ -166,10 +168,16 @@ impl Host {
     }
 }
 
-/// Starts the launcher ahead of the first card, and says early what keeps cards from running here.
+/// Starts the launcher ahead of the first card, and says early what keeps cards from running here, and how many another
+/// guest image wrote last.
 async fn warm_up(cards: Cards) {
     if let Err(error) = cards.ready().await {
         tracing::error!(%error, "no card can run");
+    }
+    match cards.count_of_other_images().await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, policy = ?cards.adoption(), "cards are of other guest images"),
+        Err(error) => tracing::error!(%error, "the cards of other guest images are not counted"),
     }
 }
 
@@ -199,16 +207,16 @@ fn audit(directory: &DataDir) -> Result<Audit, StartError> {
     Ok(Audit::new(key))
 }
 
-fn launcher(config: &Config, directory: &DataDir) -> Result<Launcher, LauncherError> {
-    use cardhost_image::{GUEST, GUEST_SHA256, VMM};
-    Launcher::new(launcher::Config {
-        image: Image { guest: GUEST, guest_sha256: GUEST_SHA256, vmm: VMM },
+fn launcher(config: &Config, directory: &DataDir) -> Result<Launcher, StartError> {
+    let launcher = launcher::Config {
+        image: guest_image::image(config.guest_image.as_deref())?,
         host_key: directory.host_key(),
         card_users: config.card_users,
         isolation: config.isolation,
         cpu_budget_ms: CPU_BUDGET_MS,
         default_keys: config.default_keys,
-    })
+    };
+    Ok(Launcher::new(launcher)?)
 }
 
 fn app(

@@ -19,6 +19,8 @@ impl From<CardError> for Fault {
             CardError::InSession => Self::new(Kind::CARD_BUSY, error.to_string()),
             CardError::Refused(_) => Self::new(Kind::CARD_REFUSED, error.to_string()).because(error),
             CardError::NotRolledBack => Self::new(Kind::CONFLICT, error.to_string()),
+            CardError::ImageSettled => Self::new(Kind::ALREADY_ADOPTED, error.to_string()),
+            CardError::ImageLeftBehind => Self::new(Kind::IMAGE_LEFT_BEHIND, error.to_string()),
             CardError::Anchor(_) => Self::new(Kind::UNAVAILABLE, error.to_string()).because(error),
             CardError::Declined(failure) => declined(failure),
             CardError::TooLong => Self::new(Kind::INVALID_VALUE, error.to_string()),

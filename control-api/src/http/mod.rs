@@ -6,6 +6,7 @@ mod audit;
 mod authentications;
 pub mod body;
 mod card_fault;
+mod card_operations;
 mod cards;
 mod certificates;
 pub mod channel;
@@ -57,6 +58,7 @@ pub fn operations(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .merge(orphans::routes(app))
         .merge(channel::routes(app))
         .merge(cards::routes(app))
+        .merge(card_operations::routes(app))
         .merge(host_key::routes(app))
         .merge(anchor::routes(app))
         .merge(audit::routes(app))

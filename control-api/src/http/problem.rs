@@ -118,8 +118,12 @@ kinds! {
     USER_QUOTA_REACHED = "user-quota-reached", CONFLICT;
     /// The card did not start or does not answer.
     CARD_UNAVAILABLE = "card-unavailable", SERVICE_UNAVAILABLE;
-    /// The card refuses its stored state.
+    /// The card does not start until somebody acts; its `reason` says why.
     CARD_REFUSED = "card-refused", CONFLICT;
+    /// The host's guest image wrote the card last: there is nothing to adopt.
+    ALREADY_ADOPTED = "already-adopted", CONFLICT;
+    /// The card was moved away from the host's guest image and does not come back to it.
+    IMAGE_LEFT_BEHIND = "image-left-behind", CONFLICT;
     /// The card's policy forbids it.
     CARD_POLICY = "card-policy", FORBIDDEN;
     /// The authority cannot be reached.

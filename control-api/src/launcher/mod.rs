@@ -11,12 +11,12 @@
 mod process;
 mod supervisor;
 
-use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use cardhost_wire::{
     control::CardId,
     launch::{self, Isolation, UserIds},
-    wrapping::{KeyFault, KeyReply, KeyRequest},
+    wrapping::{ImageStep, KeyFault, KeyReply, KeyRequest, WrappedCard},
 };
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, mpsc, oneshot};
 
@@ -24,10 +24,10 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, mpsc, one
 const QUEUE: usize = 256;
 
 /// The guest image and the microVM program.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Image {
     /// The guest, ELF.
-    pub guest: &'static [u8],
+    pub guest: Cow<'static, [u8]>,
     /// Its SHA-256.
     pub guest_sha256: [u8; 32],
     /// The microVM program, ELF.
@@ -38,7 +38,7 @@ impl Image {
     /// What this daemon was built with.
     pub const fn embedded() -> Self {
         Self {
-            guest: cardhost_image::GUEST,
+            guest: Cow::Borrowed(cardhost_image::GUEST),
             guest_sha256: cardhost_image::GUEST_SHA256,
             vmm: cardhost_image::VMM,
         }
@@ -108,8 +108,10 @@ pub struct CardStart {
     pub owner: [u8; 32],
     /// The card's wrapped key; `None` makes one.
     pub wrapped_key: Option<Vec<u8>>,
-    /// SHA-256 of the image that the card was made with.
+    /// SHA-256 of the image that the card was made with, for a wrapped key that does not say it itself.
     pub image: [u8; 32],
+    /// The launcher's image may have the key though the card's policy does not allow it yet.
+    pub adopt: bool,
 }
 
 /// A running microVM. Dropping it ends the process.
@@ -155,7 +157,7 @@ enum Order {
 #[derive(Clone)]
 pub struct Launcher {
     orders: mpsc::Sender<Order>,
-    image: Image,
+    measurement: [u8; 32],
     isolation: Isolation,
     /// Shared by those who have a key wrapped and have yet to store it.
     unstored: Arc<RwLock<()>>,
@@ -164,16 +166,16 @@ pub struct Launcher {
 impl Launcher {
     /// Makes the client; the program itself is started at first use. Must be called in a tokio runtime.
     pub fn new(config: Config) -> Result<Self, LauncherError> {
-        let (image, isolation) = (config.image, config.isolation);
+        let (measurement, isolation) = (config.image.guest_sha256, config.isolation);
         let program = process::Program::new(config).map_err(|error| LauncherError::Spawn(Arc::new(error)))?;
         let (orders, waiting) = mpsc::channel(QUEUE);
         tokio::spawn(supervisor::supervise(program, orders.downgrade(), waiting));
-        Ok(Self { orders, image, isolation, unstored: Arc::default() })
+        Ok(Self { orders, measurement, isolation, unstored: Arc::default() })
     }
 
     /// SHA-256 of the guest image that cards run.
-    pub fn measurement(&self) -> [u8; 32] {
-        self.image.guest_sha256
+    pub const fn measurement(&self) -> [u8; 32] {
+        self.measurement
     }
 
     /// What keeps the cards apart from the host and from each other.
@@ -196,6 +198,14 @@ impl Launcher {
         match self.ask(|answer| Order::Keys(request, answer)).await? {
             KeyReply::Failed(fault) => Err(LauncherError::Keys(fault)),
             reply => Ok(reply),
+        }
+    }
+
+    /// Takes a step of a card's image policy with the image that cards run; the key is to take the place of the given.
+    pub async fn step(&self, card: WrappedCard, step: ImageStep) -> Result<Vec<u8>, LauncherError> {
+        match self.keys(KeyRequest::Image(card, step)).await? {
+            KeyReply::Stepped(wrapped_key) => Ok(wrapped_key),
+            _ => Err(LauncherError::Protocol),
         }
     }
 

@@ -37,7 +37,7 @@ pub(super) struct Program {
 impl Program {
     pub(super) fn new(config: Config) -> io::Result<Self> {
         let vmm = sealed("cardhost-vmm", config.image.vmm)?;
-        let guest = sealed("cardhost-guest", config.image.guest)?;
+        let guest = sealed("cardhost-guest", &config.image.guest)?;
         Ok(Self { vmm, guest, config })
     }
 

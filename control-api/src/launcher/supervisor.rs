@@ -110,6 +110,7 @@ impl Supervisor {
             owner: start.owner,
             wrapped_key: start.wrapped_key,
             image: start.image,
+            adopt: start.adopt,
             cpu_budget_ms: config.cpu_budget_ms,
             default_keys: config.default_keys,
         });

@@ -4,7 +4,10 @@
 //! insert ─▶ in-use ──commit that takes the last credential──▶ ending ──erase, forget──▶ (no row)
 //! ```
 
-use cardhost_wire::control::{CardId, Commit, Credential, RecordId, SealedRecord};
+use cardhost_wire::{
+    control::{CardId, Commit, Credential, RecordId, SealedRecord},
+    wrapping::WrappedCard,
+};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use uuid::Uuid;
@@ -41,7 +44,7 @@ pub struct CardRecord {
     pub card: CardId,
     /// Its key, wrapped by the launcher; empty once it is erased.
     pub wrapped_key: Vec<u8>,
-    /// SHA-256 of the guest image it was made with.
+    /// SHA-256 of the guest image that wrote its state last; at first the one it was made with.
     pub measurement: [u8; 32],
     /// Its last commit.
     pub epoch: u64,
@@ -53,6 +56,18 @@ pub struct CardRecord {
     pub state: CardState,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+impl CardRecord {
+    /// The card with its key, as the launcher takes it.
+    pub fn wrapped(&self) -> WrappedCard {
+        WrappedCard {
+            card: self.card,
+            owner: self.terminal.sha256(),
+            image: self.measurement,
+            wrapped_key: self.wrapped_key.clone(),
+        }
+    }
 }
 
 /// What [`commit`] made of a commit.
@@ -115,6 +130,12 @@ pub fn states<T>(
     let rows = statement
         .query_map([], |row| Ok(read(row.get(0)?, row.get(1)?, row.get_ref(2)?.as_blob_or_null()?)))?;
     rows.collect()
+}
+
+/// How many cards another guest image than this one wrote last. Reads every card.
+pub fn count_of_other_images(connection: &Connection, image: &[u8; 32]) -> rusqlite::Result<u32> {
+    let sql = "SELECT count(*) FROM cards WHERE measurement <> ?1";
+    connection.query_row(sql, [image], |row| row.get(0))
 }
 
 /// The cards that were destroyed, as their receipts say.

@@ -70,6 +70,24 @@ pub fn replace(transaction: &Transaction<'_>, replacement: &Replacement) -> rusq
     Ok(transaction.prepare_cached(sql)?.execute(params![card, earlier, later])? == 1)
 }
 
+/// True if the key still stands there that the replacement was made from.
+pub fn stands(connection: &Connection, replacement: &Replacement) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM cards WHERE card = ?1 AND wrapped_key = ?2";
+    connection.prepare_cached(sql)?.exists(params![replacement.card, replacement.earlier])
+}
+
+/// Replaces a card's wrapped key, and notes that this guest image wrote the card's state last.
+pub fn settle(
+    transaction: &Transaction<'_>,
+    replacement: &Replacement,
+    image: &[u8; 32],
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE cards SET wrapped_key = ?3, measurement = ?4 WHERE card = ?1 AND wrapped_key = ?2";
+    let Replacement { card, earlier, later } = replacement;
+    transaction.prepare_cached(sql)?.execute(params![card, earlier, later, image])?;
+    Ok(())
+}
+
 fn wrapped(row: &Row<'_>) -> rusqlite::Result<WrappedCard> {
     let terminal: Name = row.get(1)?;
     Ok(WrappedCard {

@@ -8,6 +8,8 @@ mod channel;
 mod daemon;
 mod devices;
 mod idempotency;
+#[path = "../isolation/mod.rs"]
+mod isolation;
 mod quotas;
 mod sessions;
 mod support;

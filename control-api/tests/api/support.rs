@@ -9,12 +9,14 @@ use cardhost::{
     server::Limits,
     store::quotas::Quotas,
 };
-use cardhost_wire::launch::{Isolation, UserIds};
+use cardhost_wire::launch::UserIds;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
+
+use crate::isolation::isolation;
 
 /// Password of every user that the tests make.
 pub const PASSWORD: &str = "a good password";
@@ -41,22 +43,12 @@ pub fn config(data: &Path) -> Config {
         tls: None,
         authority: None,
         card_users: UserIds::DEFAULT,
+        guest_image: None,
         isolation: isolation(),
         cards: Settings::default(),
         quotas: Quotas::default(),
         default_keys: false,
         limits: Limits::default(),
-    }
-}
-
-/// Processes where there are no microVMs, or if CARDHOST_TESTS_BACKEND says so.
-fn isolation() -> Isolation {
-    let kvm = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-    match std::env::var("CARDHOST_TESTS_BACKEND").as_deref() {
-        Ok("process") => Isolation::Process,
-        Ok(_) => Isolation::MicroVm,
-        Err(_) if kvm => Isolation::MicroVm,
-        Err(_) => Isolation::Process,
     }
 }
 

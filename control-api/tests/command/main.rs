@@ -154,3 +154,18 @@ fn the_audit_log_verifies_without_a_daemon_until_it_is_changed() {
     database.execute("DELETE FROM audit WHERE sequence = 1", []).unwrap();
     assert!(daemon.refused(&["audit", "verify"]).contains("entry 1 is missing"));
 }
+
+#[test]
+fn the_embedded_image_is_saved_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("guest");
+    let save = || cardhost(folder.path()).args(["image", "save"]).arg(&file).output().unwrap();
+    let (saved, shown) = (save(), cardhost(folder.path()).args(["image", "show"]).output().unwrap());
+    assert!(saved.status.success() && std::fs::read(&file).unwrap() == cardhost_image::GUEST);
+    let sha256 = text(&shown.stdout);
+    assert_eq!(
+        (sha256.trim(), text(&saved.stdout)),
+        (&*hex::encode(cardhost_image::GUEST_SHA256), sha256.clone())
+    );
+    assert!(!save().status.success(), "a file that is there is left alone");
+}

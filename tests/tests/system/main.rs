@@ -1,5 +1,6 @@
 //! The system from end to end: daemon, launcher, cards, authority; through the public surface only.
 
+mod adoption;
 mod authority_failure;
 mod bad_input;
 mod channel;

@@ -100,15 +100,6 @@ fn parked() -> (String, Option<String>) {
     ("parked".into(), None)
 }
 
-/// The audited entries of this action.
-async fn audited(daemon: &Daemon, action: &str) -> Vec<Value> {
-    let page = daemon.administrator().await.get("/v1/audit?limit=1000").await.unwrap();
-    let entries = page["entries"].as_array().unwrap().iter();
-    let entries =
-        entries.map(|entry| serde_json::from_str::<Value>(entry["entry"].as_str().unwrap()).unwrap());
-    entries.filter(|entry| entry["action"] == action).collect()
-}
-
 async fn figures(daemon: &Daemon) -> String {
     let answer = daemon.anonymous(None).request(Method::GET, "/metrics").send().await.unwrap();
     answer.text().await.unwrap()
@@ -149,7 +140,7 @@ async fn an_old_copy_of_the_store_refuses_exactly_the_cards_that_changed() {
     assert_eq!(standing(&daemon, "till-2").await, parked());
     works(&two, &second).await;
     // Each is told once, however often it was met.
-    let detected: Vec<_> = audited(&daemon, "card-rolled-back").await;
+    let detected: Vec<_> = daemon.audited("card-rolled-back").await;
     let terminals: Vec<_> = detected.iter().map(|entry| &entry["terminal"]).collect();
     assert_eq!(terminals, ["till-1", "till-3"]);
     assert!(figures(&daemon).await.contains("cardhost_rollbacks_detected_total 2"));
@@ -163,7 +154,7 @@ async fn an_old_copy_of_the_store_refuses_exactly_the_cards_that_changed() {
         let again = administrator.post(&format!("/v1/cards/{again}/restore"), json!({})).await;
         assert_eq!(again, Err(refusal(409, "conflict")));
     }
-    let [restoration] = &*audited(&daemon, "card-restored").await else { panic!("one is restored") };
+    let [restoration] = &*daemon.audited("card-restored").await else { panic!("one is restored") };
     assert_eq!((&restoration["terminal"], &restoration["user"]), (&json!("till-1"), &json!("admin")));
 
     // What is decided stays so.
@@ -236,7 +227,7 @@ async fn a_destroyed_card_does_not_come_back_and_a_missing_one_is_told() {
     assert_eq!(standing(&daemon, "till-1").await, refused("destroyed-before"));
     assert_eq!(one.create("9C").await, Err(refusal(409, "card-refused")));
     assert!(two.certificates().await.is_empty());
-    let [missing] = &*audited(&daemon, "cards-missing").await else { panic!("it is told") };
+    let [missing] = &*daemon.audited("cards-missing").await else { panic!("it is told") };
     assert_eq!(missing["detail"]["count"], "1");
     assert!(figures(&daemon).await.contains("cardhost_cards_missing 1"));
     works(&three, &third).await;
@@ -263,7 +254,7 @@ async fn sudden_ends_right_after_acknowledged_changes_raise_no_alarm() {
     ended(pid).await;
     works(&two, &second).await;
     for alarm in ["card-rolled-back", "cards-missing", "anchor-replaced"] {
-        assert!(audited(&daemon, alarm).await.is_empty(), "{alarm}");
+        assert!(daemon.audited(alarm).await.is_empty(), "{alarm}");
     }
     assert_eq!(standing(&daemon, "till-1").await.0, "absent");
 }
@@ -299,7 +290,7 @@ async fn a_missing_foreign_or_older_anchor_needs_the_operator_s_statement() {
 
     fs::remove_file(&anchor).unwrap();
     daemon.restart_with(&["--accept-new-anchor"]).await;
-    let [replaced] = &*audited(&daemon, "anchor-replaced").await else { panic!("it is audited") };
+    let [replaced] = &*daemon.audited("anchor-replaced").await else { panic!("it is audited") };
     assert!(replaced["detail"]["reason"].as_str().unwrap().contains("is missing"), "{replaced}");
     daemon.kill_and_restart().await;
     works(&one, &first).await;

@@ -14,14 +14,12 @@ use aes_gcm_siv::{
 };
 use cardhost_wire::{
     control::CardId,
+    image_policy::{ImagePolicy, Measurement},
     wrapping::{Bucket, MAX_WRAPPED, PREFIX, WrappingKey},
 };
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{
-    host_keys::HostKeys,
-    image_policy::{ImagePolicy, Measurement},
-};
+use super::host_keys::HostKeys;
 
 const NONCE: usize = 12;
 /// More stack than wrapping takes, bytes.

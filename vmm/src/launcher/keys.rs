@@ -1,15 +1,15 @@
 //! What the launcher does with keys: opens or makes a card's at its start, and changes the host's.
 
 use cardhost_wire::{
+    image_policy::{ImagePolicy, ImageStanding, LeftBehind, Measurement},
     launch::{Refusal, Start},
-    wrapping::{Bucket, KeyFault, KeyReply, KeyRequest, WrappedCard, WrappingKey},
+    wrapping::{Bucket, ImageStep, KeyFault, KeyReply, KeyRequest, WrappedCard, WrappingKey},
 };
 
 use super::{
     card_key::{self, Holder, Key},
     explain,
     host_keys::{ChangeError, HostKeys},
-    image_policy::{ImagePolicy, Measurement},
     secret_pages::SecretPages,
 };
 
@@ -24,14 +24,22 @@ pub(super) fn of_start(
     let Some(wrapped) = &start.wrapped_key else { return made(keys, image, holder, key) };
     let policy =
         card_key::unwrap(keys, holder, start.image, wrapped, key).map_err(|_| Refusal::WrappedKey)?;
-    if !policy.allows(&image) {
-        return Err(Refusal::Image);
-    }
+    admitted(policy.standing(&image), start.adopt)?;
     let (present, _) = keys.present(Bucket::of(&start.card)).expect("every card has a bucket");
     if WrappingKey::of(wrapped) == Some(present) {
         return Ok((wrapped.clone(), policy));
     }
     Ok((card_key::wrap(keys, holder, &policy, key).map_err(resources)?, policy))
+}
+
+/// The image may have the key.
+fn admitted(standing: ImageStanding, adopt: bool) -> Result<(), Refusal> {
+    match standing {
+        ImageStanding::Settled | ImageStanding::Allowed => Ok(()),
+        ImageStanding::NotAdopted if adopt => Ok(()),
+        ImageStanding::NotAdopted => Err(Refusal::ImageNotAdopted),
+        ImageStanding::LeftBehind => Err(Refusal::ImageLeftBehind),
+    }
 }
 
 fn made(
@@ -49,8 +57,8 @@ fn resources(error: getrandom::Error) -> Refusal {
     Refusal::Resources(error.to_string())
 }
 
-/// Does what the daemon asks about the wrapping keys.
-pub(super) fn answer(keys: &mut HostKeys, request: &KeyRequest) -> KeyReply {
+/// Does what the daemon asks about keys. `image` is the one that cards run here.
+pub(super) fn answer(keys: &mut HostKeys, image: Measurement, request: &KeyRequest) -> KeyReply {
     let done = match request {
         KeyRequest::UnderWay => Ok(KeyReply::UnderWay(named(keys, &keys.under_way()))),
         KeyRequest::Rotate(buckets) => {
@@ -60,6 +68,7 @@ pub(super) fn answer(keys: &mut HostKeys, request: &KeyRequest) -> KeyReply {
             changed(keys.retire(buckets)).map(|()| KeyReply::Retired(named(keys, buckets)))
         }
         KeyRequest::Rewrap(cards) => rewrapped(keys, cards).map(KeyReply::Rewrapped),
+        KeyRequest::Image(card, step) => stepped(keys, image, card, *step).map(KeyReply::Stepped),
     };
     done.unwrap_or_else(KeyReply::Failed)
 }
@@ -80,17 +89,47 @@ fn changed(result: Result<(), ChangeError>) -> Result<(), KeyFault> {
 }
 
 fn rewrapped(keys: &HostKeys, cards: &[WrappedCard]) -> Result<Vec<Option<Vec<u8>>>, KeyFault> {
-    let mut page =
-        SecretPages::new(size_of::<Key>()).map_err(|error| KeyFault::Resources(error.to_string()))?;
-    let key: &mut Key = (&mut page[..]).try_into().expect("as long as a key");
-    cards.iter().map(|card| rewrap(keys, card, key)).collect()
+    with_room(|key| cards.iter().map(|card| rewrap(keys, card, key)).collect())
 }
 
 fn rewrap(keys: &HostKeys, card: &WrappedCard, key: &mut Key) -> Result<Option<Vec<u8>>, KeyFault> {
-    let holder = Holder { card: &card.card, owner: &card.owner };
-    let Ok(policy) = card_key::unwrap(keys, holder, card.image, &card.wrapped_key, key) else {
-        return Ok(None);
+    match wrapped_anew(keys, card, key, |_| Ok(())) {
+        Err(KeyFault::NotOurs) => Ok(None),
+        wrapped => wrapped.map(Some),
+    }
+}
+
+fn stepped(
+    keys: &HostKeys,
+    image: Measurement,
+    card: &WrappedCard,
+    step: ImageStep,
+) -> Result<Vec<u8>, KeyFault> {
+    let take = |policy: &mut ImagePolicy| match step {
+        ImageStep::Allow => policy.allow(image),
+        ImageStep::Settle => policy.settle(image),
     };
+    with_room(|key| wrapped_anew(keys, card, key, take))
+}
+
+/// Opens a card's key into `key`, changes its policy, and wraps it under its bucket's present key.
+fn wrapped_anew(
+    keys: &HostKeys,
+    card: &WrappedCard,
+    key: &mut Key,
+    change: impl FnOnce(&mut ImagePolicy) -> Result<(), LeftBehind>,
+) -> Result<Vec<u8>, KeyFault> {
+    let holder = Holder { card: &card.card, owner: &card.owner };
+    let opened = card_key::unwrap(keys, holder, card.image, &card.wrapped_key, key);
+    let mut policy = opened.map_err(|_| KeyFault::NotOurs)?;
+    change(&mut policy).map_err(|LeftBehind| KeyFault::ImageLeftBehind)?;
     let wrapped = card_key::wrap(keys, holder, &policy, key);
-    wrapped.map(Some).map_err(|error| KeyFault::Resources(error.to_string()))
+    wrapped.map_err(|error| KeyFault::Resources(error.to_string()))
+}
+
+/// Lends a place for card keys that is locked, left out of dumps, and erased.
+fn with_room<T>(work: impl FnOnce(&mut Key) -> Result<T, KeyFault>) -> Result<T, KeyFault> {
+    let mut page =
+        SecretPages::new(size_of::<Key>()).map_err(|error| KeyFault::Resources(error.to_string()))?;
+    work((&mut page[..]).try_into().expect("as long as a key"))
 }

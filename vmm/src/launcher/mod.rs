@@ -13,7 +13,6 @@ mod backend;
 pub mod card_key;
 pub mod datagram;
 pub mod host_keys;
-pub mod image_policy;
 pub mod isolation;
 pub mod key_file;
 mod keys;
@@ -225,7 +224,7 @@ impl Launcher {
             Ok((Request::Start(start), link)) => self.start(&start, link)?,
             Ok((Request::Kill { instance }, _)) => self.kill(instance),
             Ok((Request::Keys(request), _)) => {
-                let answer = keys::answer(&mut self.host_keys, &request);
+                let answer = keys::answer(&mut self.host_keys, self.image.measurement, &request);
                 self.reply(&Reply::Keys(answer))?;
             }
             Ok((Request::Hello { .. }, _)) => return Err(LauncherError::Version),

@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use cardhost_wire::{
-    launch::{Isolation, Refusal, Reply, Request},
+    launch::{Isolation, Refusal, Reply, Request, Start},
     wrapping::{Bucket, KeyFault, KeyReply, KeyRequest, WrappedCard, WrappingKey},
 };
 
@@ -16,7 +16,7 @@ use crate::{
 const BUCKET: Bucket = Bucket(7);
 
 impl Launcher {
-    fn keys(&self, request: KeyRequest) -> KeyReply {
+    pub fn keys(&self, request: KeyRequest) -> KeyReply {
         self.request(&Request::Keys(request), None);
         match self.reply(|reply| matches!(reply, Reply::Keys(_))) {
             Reply::Keys(reply) => reply,
@@ -37,8 +37,21 @@ impl Launcher {
         }
     }
 
-    fn starts(&self, wrapped_key: &[u8]) -> Result<Vec<u8>, Refusal> {
-        match self.start(|start| start.wrapped_key = Some(wrapped_key.into())).0 {
+    pub fn starts(&self, wrapped_key: &[u8]) -> Result<Vec<u8>, Refusal> {
+        self.starts_with(wrapped_key, |_| {})
+    }
+
+    /// Starts a card with this key, altered further; tells its key as the launcher gives it.
+    pub fn starts_with(
+        &self,
+        wrapped_key: &[u8],
+        alter: impl FnOnce(&mut Start),
+    ) -> Result<Vec<u8>, Refusal> {
+        let start = |start: &mut Start| {
+            start.wrapped_key = Some(wrapped_key.into());
+            alter(start);
+        };
+        match self.start(start).0 {
             Reply::Started { wrapped_key, .. } => Ok(wrapped_key),
             Reply::Refused { reason, .. } => Err(reason),
             other => panic!("{other:?}"),
@@ -97,12 +110,9 @@ fn a_rotation_survives_the_launchers_death() {
     assert_eq!((last.starts(&first), last.starts(&later)), (Err(Refusal::WrappedKey), Ok(later)));
 }
 
-/// Another launcher with the same keys. It waits until the one before has ended.
+/// Another launcher with the same keys.
 fn after(host_key: &Path) -> Launcher {
-    let next = Launcher::spawn(None);
-    next.hello_with(Guest::card(), Guest::card().measurement, host_key);
-    assert_eq!(next.next(), Reply::Ready { isolation: Isolation::MicroVm });
-    next
+    Launcher::after(host_key, Isolation::MicroVm, Guest::card())
 }
 
 /// The key of the first version was 32 bytes in the file; what it wrapped opens until it is retired.
@@ -133,7 +143,7 @@ fn a_host_key_of_the_first_version_is_carried_over() {
         (start.card, start.owner, start.image) = (frozen.card, frozen.owner, frozen.image);
         start.wrapped_key = Some(frozen.wrapped_key.clone());
     });
-    assert!(matches!(refused, Reply::Refused { reason: Refusal::Image, .. }), "{refused:?}");
+    assert!(matches!(refused, Reply::Refused { reason: Refusal::ImageNotAdopted, .. }), "{refused:?}");
     let retired = launcher.keys(KeyRequest::Retire(vec![Bucket::VERSION_1]));
     assert_eq!((retired, rewrap()), (KeyReply::Retired(vec![version_1]), None));
 }

@@ -68,6 +68,14 @@ impl Launcher {
         launcher
     }
 
+    /// Another launcher with the same keys. It waits until the one before has ended.
+    pub fn after(host_key: &Path, isolation: Isolation, guest: &Guest) -> Self {
+        let next = Self::spawn(None);
+        next.greet(isolation, guest, guest.measurement, host_key);
+        assert_eq!(next.next(), Reply::Ready { isolation });
+        next
+    }
+
     /// A launcher that waits for its first message, run as this user if one is given.
     pub fn spawn(user: Option<u32>) -> Self {
         let mut command = Command::new(PROGRAM);
@@ -97,12 +105,7 @@ impl Launcher {
     }
 
     pub fn hello(&self, guest: &Guest, measurement: [u8; 32]) {
-        self.hello_with(guest, measurement, &self.host_key());
-    }
-
-    /// The first message, with keys of another folder.
-    pub fn hello_with(&self, guest: &Guest, measurement: [u8; 32], host_key: &Path) {
-        self.greet(Isolation::MicroVm, guest, measurement, host_key);
+        self.greet(Isolation::MicroVm, guest, measurement, &self.host_key());
     }
 
     fn greet(&self, isolation: Isolation, guest: &Guest, measurement: [u8; 32], host_key: &Path) {
@@ -140,6 +143,7 @@ impl Launcher {
             owner: [8; 32],
             wrapped_key: None,
             image: [0; 32],
+            adopt: false,
             cpu_budget_ms: BUDGET_MS,
             default_keys: false,
         };

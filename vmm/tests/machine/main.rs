@@ -5,6 +5,7 @@ mod clones;
 mod exchange;
 mod guest;
 mod hostile;
+mod images;
 mod keys;
 mod launcher;
 mod life;

@@ -75,6 +75,7 @@ fn config(directory: &TempDir, isolation: Isolation) -> Config {
         tls: None,
         authority: None,
         card_users: UserIds::DEFAULT,
+        guest_image: None,
         isolation,
         cards: Settings::default(),
         quotas: Quotas::default(),
