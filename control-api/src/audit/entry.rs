@@ -29,6 +29,8 @@ pub enum Action {
     CardParked,
     /// An operator woke a card.
     CardWoken,
+    /// An operator paired a card's protocols with its containers anew.
+    CardPaired,
     /// A card was destroyed.
     CardDestroyed,
     /// An older state of a card was put back: the card is refused.

@@ -63,6 +63,16 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Shows which container answers for the shared identifiers on which protocol, and pairs protocols anew.
+    ///
+    /// The containers are secure-element and uicc. A new pairing counts from a terminal's next selection or reset on.
+    Protocols {
+        /// The terminal's name.
+        terminal: Name,
+        /// Pairs this protocol with this container; may be given several times.
+        #[arg(long = "pair", value_name = "PROTOCOL=CONTAINER", value_parser = pair)]
+        pairs: Vec<(String, String)>,
+    },
     /// Lists the certificates on a terminal's card.
     Certificates {
         /// The terminal's name.
@@ -99,6 +109,17 @@ impl RemoteCommand for Card {
                 confirm(&client.get(&path).await?, yes)?;
                 output.object(&client.post(&format!("{path}/restore"), &json!({})).await?);
             }
+            Command::Protocols { terminal, pairs } => {
+                let path = format!("/v1/cards/{terminal}/protocols");
+                let mut pairing = client.get(&path).await?;
+                if !pairs.is_empty() {
+                    for (protocol, container) in pairs {
+                        pairing["protocols"][protocol] = container.into();
+                    }
+                    pairing = client.put(&path, &pairing).await?;
+                }
+                output.object(&pairing);
+            }
             Command::Certificates { terminal } => {
                 let certificates = client.get(&format!("/v1/terminals/{terminal}/certificates")).await?;
                 output.list(
@@ -110,6 +131,11 @@ impl RemoteCommand for Card {
         }
         Ok(())
     }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (protocol, container) = text.split_once('=').ok_or("as in iso7816-t1=uicc")?;
+    Ok((protocol.to_owned(), container.to_owned()))
 }
 
 /// Says what a restoration means, and goes on only if the operator wants that.

@@ -140,7 +140,8 @@ async fn operate(
     existing(app, &terminal).await
 }
 
-async fn record(app: &App, entry: Entry) -> Result<(), Fault> {
+/// Appends an entry of its own to the audit log.
+pub(super) async fn record(app: &App, entry: Entry) -> Result<(), Fault> {
     let audit = app.audit.clone();
     Ok(app.store.write(move |transaction| audit.append(transaction, &entry)).await?)
 }

@@ -20,6 +20,7 @@ mod operation;
 mod orphans;
 mod page;
 pub mod problem;
+mod protocols;
 pub mod request_id;
 pub mod secret;
 mod sessions;
@@ -59,6 +60,7 @@ pub fn operations(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .merge(channel::routes(app))
         .merge(cards::routes(app))
         .merge(card_operations::routes(app))
+        .merge(protocols::routes(app))
         .merge(host_key::routes(app))
         .merge(anchor::routes(app))
         .merge(audit::routes(app))
