@@ -5,6 +5,7 @@ mod channel;
 mod content;
 mod data;
 mod durability;
+mod frozen;
 #[path = "../piv/harness.rs"]
 mod harness;
 mod keys;
