@@ -115,6 +115,11 @@ impl Selected {
         Ok(ResponseApdu { data, status: Status::SUCCESS })
     }
 
+    /// False for the UICC, which has no secure channel.
+    pub const fn has_secure_channel(&self) -> bool {
+        !matches!(self, Self::Uicc(_))
+    }
+
     /// What a secure channel to this application needs; the UICC has none.
     ///
     /// # Errors

@@ -192,6 +192,10 @@ class Desk(contextlib.ExitStack):
     def management_key(self):
         return self._secret("management_key")
 
+    @property
+    def security_domain_keys(self):
+        return self._secret("security_domain_keys")
+
     def _secret(self, name):
         if name not in self.secrets:
             raise Failed(f"the card of {self.name} gave no {name}")

@@ -285,7 +285,7 @@ fn set_lock(registry: &mut Registry, domain: Domain, aid: &[u8], locked: bool) -
     let application = registry.find(aid).ok_or(Status::REFERENCED_DATA_NOT_FOUND)?;
     let own = application == Registered::Domain(domain)
         || application == Registered::Piv && registry.piv_domain == domain;
-    if !domain.is_issuer() && !(own && locked) {
+    if !(domain.is_issuer() || own && locked) {
         return Err(Status::SECURITY_STATUS_NOT_SATISFIED);
     }
     let state = registry.state(application)?;

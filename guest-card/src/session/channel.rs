@@ -97,6 +97,9 @@ impl Channel {
         command: &CommandApdu<'_>,
         context: &mut Context<'_>,
     ) -> Result<ResponseApdu, Status> {
+        if !self.selected.has_secure_channel() {
+            return Err(Status::SECURE_MESSAGING_NOT_SUPPORTED);
+        }
         if command.ins == EXTERNAL_AUTHENTICATE && self.secure.is_initiated() {
             return self.secure.external_authenticate(command).map(|()| Status::SUCCESS.into());
         }

@@ -7,6 +7,9 @@ mod frozen;
 #[path = "../piv/harness.rs"]
 mod harness;
 mod life;
+#[path = "../isd/off_card.rs"]
+mod off_card;
+mod routing;
 mod select;
 mod sequences;
 mod session_state;

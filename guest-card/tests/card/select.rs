@@ -7,10 +7,10 @@ use cardhost_wire::{
 
 use crate::harness::{PIN, Terminal, hex};
 
-const ISD: &str = "6F0A8408A0000001510000009000";
-const ISD_R: &str = "6F12841";
+const ISD: &str = "6F4E8408A000000151000000A542733C06072A864886FC6B01";
+const ISD_R: &str = "6F128410A0000005591010FFFFFFFF89000001009000";
 const EUICC_ROOT: &str = "6F0A8408A0000001520000009000";
-const MF: &str = "6219820278218302";
+const MF: &str = "62188202782183023F00A5038001718A0105C606900100830101";
 const PIV: &str = "611F4F0600001000010079074F05A000000308";
 
 fn select(terminal: &mut Terminal, protocol: Protocol, name: &str) -> String {
@@ -108,13 +108,13 @@ fn probes_for_other_cards_get_clean_refusals() {
     for protocol in Protocol::ALL {
         assert!(matches!(send(protocol, "00A4040000")[..], [.., 0x90, 0x00] | [0x6A, 0x82]));
         for (command, expected) in [
-            ("00A40000023F00", [[0x6A, 0x82], [0x6A, 0x82]]),
+            ("00A40000022F00", [[0x6A, 0x82], [0x6A, 0x82]]),
             ("00A4080C023F00", [[0x6A, 0x82], [0x6A, 0x82]]),
             ("00CADF3005", [[0x6A, 0x88], [0x6D, 0x00]]),
-            ("80CA9F7F00", [[0x6A, 0x88], [0x6D, 0x00]]),
+            ("80CA9F7E00", [[0x6A, 0x88], [0x6D, 0x00]]),
             ("00B0000000", [[0x6D, 0x00], [0x6D, 0x00]]),
             ("00C0000000", [[0x69, 0x85], [0x69, 0x85]]),
-            ("00A4040C", [[0x90, 0x00], [0x6A, 0x82]]),
+            ("00A4040C", [[0x90, 0x00], [0x90, 0x00]]),
             ("00A4", [[0x67, 0x00], [0x67, 0x00]]),
         ] {
             let uicc = matches!(protocol, Protocol::Iso7816T0 | Protocol::Iso7816T1);

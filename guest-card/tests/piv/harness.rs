@@ -111,6 +111,12 @@ impl Terminal {
 
     /// A card that opens what this host stores, PIV selected.
     pub fn start(host: Host, default_keys: bool) -> Self {
+        let mut terminal = Self::start_at_root(host, default_keys);
+        terminal.select();
+        terminal
+    }
+
+    fn start_at_root(host: Host, default_keys: bool) -> Self {
         let (head, state) = (host.head(), host.records());
         let mut terminal = Self { card: Card::new(host), started: None };
         assert!(terminal.tell(HostMessage::Launch(launch(default_keys))).is_none());
@@ -119,15 +125,21 @@ impl Terminal {
             Some(GuestMessage::Started(started)) => terminal.started = Some(started),
             other => panic!("{other:?}"),
         }
-        terminal.select();
         terminal
     }
 
     /// The same card after its power was cut.
-    pub fn restarted(mut self) -> Self {
+    pub fn restarted(self) -> Self {
+        let mut terminal = self.restarted_at_root();
+        terminal.select();
+        terminal
+    }
+
+    /// The same card after its power was cut, which may not have PIV to select any more.
+    pub fn restarted_at_root(mut self) -> Self {
         let mut host = std::mem::replace(self.card.platform_mut(), Host::new(8));
         host.willing = usize::MAX;
-        Self::start(host, false)
+        Self::start_at_root(host, false)
     }
 
     /// The host below the card.

@@ -36,6 +36,15 @@ def yubikit_piv(host):
     desk.run(argv, env=secrets).must_say("all done")
 
 
+@check("yubikit-security-domain", "pcscd")
+def yubikit_security_domain(host):
+    """yubikit SecurityDomainSession: SCP03 and SCP11a/b/c, keys, certificates, allowlist, content, PIV within channels"""
+    desk = host.desk("domain", ("9E", "P-256"))
+    argv = [host.yubikit(), SCRIPTS / "security_domain.py"]
+    secrets = {"PIN": desk.pin, "MANAGEMENT_KEY": desk.management_key, "SECURITY_DOMAIN_KEYS": desk.security_domain_keys}
+    desk.run(argv, env=secrets).must_say("all done")
+
+
 @check("yubico-piv-tool", "yubico-piv-tool", "pcscd")
 def yubico_piv_tool(host):
     """yubico-piv-tool: generate, import a certificate, test-signature, test-decipher"""

@@ -1,0 +1,130 @@
+//! Pairing data: which container a shared identifier reaches, and that nothing else depends on it.
+
+use cardhost_wire::{
+    control::{Answer, Command, Failure},
+    port::{Port, Protocol},
+    protocols::{Container, ProtocolPairing},
+    tlv::object,
+};
+use proptest::prelude::*;
+
+use crate::harness::{Terminal, hex};
+
+const SHARED_ROOT: &str = "A000000151000000";
+const EUICC_ROOT: &str = "A000000152000000";
+const PIV: &str = "A000000308";
+
+fn send(terminal: &mut Terminal, protocol: Protocol, command: &str) -> String {
+    let response = terminal.card().transmit(Port::Apdu(protocol), &hex(command)).unwrap();
+    hex::encode_upper(response)
+}
+
+fn select(terminal: &mut Terminal, protocol: Protocol, name: &str) -> String {
+    let name = hex::encode(&object(0, &hex(name))[1..]);
+    send(terminal, protocol, &format!("00A40400{name}00"))
+}
+
+/// The container whose root answers to the shared AID.
+fn root(terminal: &mut Terminal, protocol: Protocol) -> Container {
+    let answer = select(terminal, protocol, SHARED_ROOT);
+    match &answer[4..24] {
+        "8408A000000151000000" => Container::SecureElement,
+        "8408A000000152000000" => Container::Uicc,
+        _ => panic!("{answer}"),
+    }
+}
+
+fn pair(terminal: &mut Terminal, pairing: ProtocolPairing) -> Result<Answer, Failure> {
+    terminal.command(Command::PairProtocols(pairing))
+}
+
+fn all(container: Container) -> ProtocolPairing {
+    ProtocolPairing::new(|_| container, vec![0x3F00]).unwrap()
+}
+
+#[test]
+fn a_new_pairing_counts_from_the_next_selection_and_reset_on() {
+    let mut terminal = Terminal::new();
+    assert_eq!(root(&mut terminal, Protocol::ApduGate), Container::SecureElement);
+    pair(&mut terminal, all(Container::Uicc)).unwrap();
+    // The issuer security domain is still selected: it knows GET DATA, the UICC does not.
+    assert!(send(&mut terminal, Protocol::ApduGate, "80CA006600").starts_with("66"));
+    assert_eq!(root(&mut terminal, Protocol::ApduGate), Container::Uicc);
+    terminal.card().reset(Port::Apdu(Protocol::Spi));
+    assert!(send(&mut terminal, Protocol::Spi, "80F2000000").starts_with("62"));
+    assert!(select(&mut terminal, Protocol::Spi, PIV).ends_with("9000"));
+}
+
+#[test]
+fn a_pairing_survives_the_card_s_end() {
+    let mut terminal = Terminal::new();
+    let wanted = ProtocolPairing::new(
+        |protocol| match protocol {
+            Protocol::SwpB => Container::Uicc,
+            _ => Container::SecureElement,
+        },
+        vec![],
+    )
+    .unwrap();
+    pair(&mut terminal, wanted.clone()).unwrap();
+    let mut terminal = terminal.restarted_at_root();
+    let Ok(Answer::Protocols(read)) = terminal.command(Command::ReadProtocols) else { panic!("no pairing") };
+    assert_eq!(read, wanted);
+    assert_eq!(root(&mut terminal, Protocol::SwpB), Container::Uicc);
+    assert_eq!(root(&mut terminal, Protocol::Iso7816T1), Container::SecureElement);
+}
+
+#[test]
+fn a_pairing_that_is_not_stored_does_not_count() {
+    let mut terminal = Terminal::new();
+    terminal.host().willing = 0;
+    assert_eq!(pair(&mut terminal, all(Container::Uicc)).err(), Some(Failure::NotCommitted));
+    assert_eq!(root(&mut terminal, Protocol::ApduGate), Container::SecureElement);
+}
+
+#[test]
+fn shared_files_are_routed_and_others_are_the_application_s() {
+    let mut terminal = Terminal::new();
+    for protocol in Protocol::ALL {
+        select(&mut terminal, protocol, PIV);
+        let answer = send(&mut terminal, protocol, "00A40004023F00");
+        let uicc = ProtocolPairing::default().container(protocol) == Container::Uicc;
+        assert!(if uicc { answer.starts_with("6218") } else { answer == "6A82" }, "{protocol}: {answer}");
+        assert_ne!(send(&mut terminal, protocol, "00A40004022F00"), "9000");
+    }
+    let unshared = ProtocolPairing::new(|protocol| ProtocolPairing::default().container(protocol), vec![]);
+    pair(&mut terminal, unshared.unwrap()).unwrap();
+    select(&mut terminal, Protocol::Iso7816T1, PIV);
+    assert!(!send(&mut terminal, Protocol::Iso7816T1, "00A40004023F00").starts_with("62"));
+}
+
+#[test]
+fn too_many_files_or_one_twice_are_no_pairing() {
+    let of = |_| Container::Uicc;
+    assert!(ProtocolPairing::new(of, (0..17).collect()).is_err());
+    assert!(ProtocolPairing::new(of, vec![1, 2, 1]).is_err());
+    assert!(ProtocolPairing::new(of, (0..16).collect()).is_ok());
+}
+
+fn container() -> impl Strategy<Value = Container> {
+    prop::sample::select(vec![Container::SecureElement, Container::Uicc])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever the pairing: the shared root follows it, and no other name does.
+    #[test]
+    fn only_shared_identifiers_follow_the_pairing(containers in prop::array::uniform6(container())) {
+        let mut terminal = Terminal::new();
+        let pairing = ProtocolPairing::new(|protocol| containers[protocol as usize], vec![0x3F00]).unwrap();
+        pair(&mut terminal, pairing.clone()).unwrap();
+        for protocol in Protocol::ALL {
+            prop_assert_eq!(root(&mut terminal, protocol), pairing.container(protocol));
+            prop_assert!(select(&mut terminal, protocol, EUICC_ROOT).ends_with("9000"));
+            prop_assert!(select(&mut terminal, protocol, "A000000003000000").starts_with("6F4E8408A000000151"));
+            prop_assert!(select(&mut terminal, protocol, PIV).starts_with("611F"));
+            prop_assert_eq!(select(&mut terminal, protocol, "A00000000101"), "6A82");
+        }
+    }
+}

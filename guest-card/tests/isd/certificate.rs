@@ -1,0 +1,72 @@
+//! Certificates that the tests make (RFC 5280), right and wrong ones.
+
+use cardhost_guest::crypto::PrivateKey;
+use cardhost_wire::{key::Algorithm, tlv::object};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+
+use crate::harness::hex;
+
+const ECDSA_WITH_SHA_256: &str = "300A06082A8648CE3D040302";
+const EC_ON_P256: &str = "301306072A8648CE3D020106082A8648CE3D030107";
+const DATES: &str = "301E170D3030303130313030303030305A170D3439303130313030303030305A";
+const KEY_AGREEMENT: &str = "300E0603551D0F0101FF040403020308";
+const SIGN_CERTIFICATES: &str = "300E0603551D0F0101FF040403020204";
+const AUTHORITY: &str = "300F0603551D130101FF040530030101FF";
+const LAST_AUTHORITY: &str = "30120603551D130101FF040830060101FF020100";
+const UNKNOWN_CRITICAL: &str = "300A060355043C0101FF0400";
+
+/// A key on P-256 that is the same each time.
+pub fn key(seed: u8) -> PrivateKey {
+    PrivateKey::generate(Algorithm::P256, &mut ChaCha20Rng::from_seed([seed; 32])).unwrap()
+}
+
+/// What a certificate is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Key agreement.
+    Agreement,
+    /// An authority.
+    Authority,
+    /// An authority below which there is none.
+    LastAuthority,
+    /// Key agreement, with an extension that nobody knows.
+    Unknown,
+    /// No extension says.
+    Unsaid,
+}
+
+impl Use {
+    fn extensions(self) -> Vec<u8> {
+        let extensions: &[&str] = match self {
+            Self::Agreement => &[KEY_AGREEMENT],
+            Self::Authority => &[AUTHORITY, SIGN_CERTIFICATES],
+            Self::LastAuthority => &[LAST_AUTHORITY, SIGN_CERTIFICATES],
+            Self::Unknown => &[KEY_AGREEMENT, UNKNOWN_CRITICAL],
+            Self::Unsaid => return Vec::new(),
+        };
+        let extensions = extensions.iter().flat_map(|extension| hex(extension)).collect::<Vec<u8>>();
+        object(0xA3, &object(0x30, &extensions))
+    }
+}
+
+/// A certificate (DER) over a key, by another.
+pub fn certificate(serial: u8, for_key: &PrivateKey, used: Use, by: &PrivateKey) -> Vec<u8> {
+    let name = object(0x30, &[]);
+    let point = [&[0][..], for_key.public_key().as_bytes()].concat();
+    let public = object(0x30, &[hex(EC_ON_P256), object(0x03, &point)].concat());
+    let content = [
+        hex("A003020102"),
+        object(0x02, &[serial]),
+        hex(ECDSA_WITH_SHA_256),
+        name.clone(),
+        hex(DATES),
+        name,
+        public,
+        used.extensions(),
+    ];
+    let signed = object(0x30, &content.concat());
+    let signature = by.sign_message(&signed, &mut ChaCha20Rng::from_seed([1; 32])).unwrap();
+    let signature = object(0x03, &[&[0][..], &signature].concat());
+    object(0x30, &[signed, hex(ECDSA_WITH_SHA_256), signature].concat())
+}

@@ -1,0 +1,15 @@
+//! Security domains and their secure channels through the card's only entry, `Card::transmit`.
+
+mod certificate;
+mod channel;
+mod content;
+mod data;
+mod durability;
+mod frozen;
+#[path = "../piv/harness.rs"]
+mod harness;
+mod keys;
+mod off_card;
+mod protection;
+mod random;
+mod scp11;
