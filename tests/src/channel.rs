@@ -23,7 +23,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Opens a channel of the APDU gate.
+    /// Opens a channel; `path` names its protocol.
     pub async fn open(
         address: &str,
         path: &str,
@@ -31,7 +31,7 @@ impl Channel {
         ca_pem: &str,
         device: &Device,
     ) -> Result<Self, Refusal> {
-        let url = format!("wss://{address}{path}?protocol=apdu-gate");
+        let url = format!("wss://{address}{path}");
         let mut request = url.into_client_request().expect("a URL");
         let bearer = format!("Bearer {token}").parse().expect("a header");
         request.headers_mut().insert("authorization", bearer);

@@ -82,8 +82,14 @@ impl Terminal {
 
     /// Opens the APDU gate's channel.
     pub async fn open(&self) -> Result<Channel, Refusal> {
+        self.open_on("apdu-gate").await
+    }
+
+    /// Opens the channel of this protocol.
+    pub async fn open_on(&self, protocol: &str) -> Result<Channel, Refusal> {
         let token = self.client.token.as_deref().expect("logged in");
-        Channel::open(&self.address, &self.path("channel"), token, &self.ca_pem, &self.device).await
+        let path = self.path(&format!("channel?protocol={protocol}"));
+        Channel::open(&self.address, &path, token, &self.ca_pem, &self.device).await
     }
 
     /// An open channel that has said `present`.

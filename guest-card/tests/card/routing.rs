@@ -1,14 +1,18 @@
 //! Pairing data: which container a shared identifier reaches, and that nothing else depends on it.
 
+use std::{env, fs};
+
 use cardhost_wire::{
-    control::{Answer, Command, Failure},
+    control::{Answer, Command, Commit, Failure},
     port::{Port, Protocol},
     protocols::{Container, ProtocolPairing},
     tlv::object,
 };
 use proptest::prelude::*;
 
-use crate::harness::{Terminal, hex};
+use crate::harness::{Host, Terminal, hex};
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/protocols-v1.bin");
 
 const SHARED_ROOT: &str = "A000000151000000";
 const EUICC_ROOT: &str = "A000000152000000";
@@ -104,6 +108,37 @@ fn too_many_files_or_one_twice_are_no_pairing() {
     assert!(ProtocolPairing::new(of, (0..17).collect()).is_err());
     assert!(ProtocolPairing::new(of, vec![1, 2, 1]).is_err());
     assert!(ProtocolPairing::new(of, (0..16).collect()).is_ok());
+}
+
+/// The pairing in the frozen state.
+fn frozen() -> ProtocolPairing {
+    let of = |protocol| match protocol {
+        Protocol::Spi | Protocol::Iso7816T0 => Container::Uicc,
+        _ => Container::SecureElement,
+    };
+    ProtocolPairing::new(of, vec![0x3F00, 0x7F10]).unwrap()
+}
+
+/// Makes the fixture. Only before the first release that writes this format; from then on it stays as it is.
+fn freeze() {
+    let mut terminal = Terminal::new();
+    pair(&mut terminal, frozen()).unwrap();
+    let host = terminal.host();
+    let (put, head, credentials) = (host.records(), host.head().unwrap(), host.credentials.clone());
+    let state = Commit { epoch: host.commits as u64, put, delete: vec![], head, credentials };
+    fs::write(PATH, postcard::to_allocvec(&state).unwrap()).unwrap();
+}
+
+#[test]
+fn the_pairing_of_version_1_opens() {
+    if env::var_os("CARDHOST_FREEZE").is_some() {
+        freeze();
+    }
+    let state: Commit = postcard::from_bytes(&fs::read(PATH).unwrap()).unwrap();
+    let mut terminal = Terminal::start(Host::storing(state), false);
+    for protocol in Protocol::ALL {
+        assert_eq!(root(&mut terminal, protocol), frozen().container(protocol));
+    }
 }
 
 fn container() -> impl Strategy<Value = Container> {

@@ -14,5 +14,6 @@ mod park;
 mod process_isolation;
 mod random_kills;
 mod rollback;
+mod routing;
 mod store_failure;
 mod users;
