@@ -13,7 +13,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng};
 use sha2::{Digest, Sha256, Sha384};
 
-use crate::crypto::PrivateKey;
+use crate::crypto::{AesKey, PrivateKey};
 
 /// An answer is wrong: the processor, its memory or the image is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub fn run() -> Result<(), WrongAnswer> {
     check("SHA-384", &Sha384::digest(b"abc"), &SHA_384_ABC)?;
     check("ChaCha20", &chacha20(), &CHACHA20_ZERO_KEY)?;
     check("AES-256-GCM-SIV", &gcm_siv(), &GCM_SIV_SEALED)?;
+    check("AES-CMAC", &cmac(), &CMAC_OF_ONE_BLOCK)?;
     check("P-256", &public_point(Algorithm::P256, &P256_PRIVATE), &P256_PUBLIC)?;
     check("P-384", &public_point(Algorithm::P384, &P384_PRIVATE), &P384_PUBLIC)
 }
@@ -50,6 +51,11 @@ fn gcm_siv() -> alloc::vec::Vec<u8> {
     (key[0], nonce[0], plain[0]) = (1, 3, 1);
     let payload = Payload { msg: &plain, aad: &[] };
     Aes256GcmSiv::new(&key.into()).encrypt(&Nonce::from(nonce), payload).unwrap_or_default()
+}
+
+/// Zeros if the key is refused.
+fn cmac() -> [u8; 16] {
+    AesKey::new(&CMAC_KEY).map_or([0; 16], |key| key.cmac(&[&CMAC_BLOCK]))
 }
 
 /// Empty if the key is refused.
@@ -77,6 +83,15 @@ const GCM_SIV_SEALED: [u8; 24] = [
     0xC2, 0xEF, 0x32, 0x8E, 0x5C, 0x71, 0xC8, 0x3B, 0x84, 0x31, 0x22, 0x13, 0x0F, 0x73, 0x64, 0xB7, 0x61,
     0xE0, 0xB9, 0x74, 0x27, 0xE3, 0xDF, 0x28,
 ];
+/// RFC 4493, 4 (as SP 800-38B): the key of the examples.
+const CMAC_KEY: [u8; 16] =
+    [0x2B, 0x7E, 0x15, 0x16, 0x28, 0xAE, 0xD2, 0xA6, 0xAB, 0xF7, 0x15, 0x88, 0x09, 0xCF, 0x4F, 0x3C];
+/// Its example 2: the message.
+const CMAC_BLOCK: [u8; 16] =
+    [0x6B, 0xC1, 0xBE, 0xE2, 0x2E, 0x40, 0x9F, 0x96, 0xE9, 0x3D, 0x7E, 0x11, 0x73, 0x93, 0x17, 0x2A];
+/// And the code.
+const CMAC_OF_ONE_BLOCK: [u8; 16] =
+    [0x07, 0x0A, 0x16, 0xB4, 0x6B, 0x4D, 0x41, 0x44, 0xF7, 0x9B, 0xDD, 0x9D, 0xD0, 0x4A, 0x28, 0x7C];
 /// RFC 6979, A.2.5.
 const P256_PRIVATE: [u8; 32] = [
     0xC9, 0xAF, 0xA9, 0xD8, 0x45, 0xBA, 0x75, 0x16, 0x6B, 0x5C, 0x21, 0x57, 0x67, 0xB1, 0xD6, 0x93, 0x4E,

@@ -73,6 +73,7 @@ pub fn delete(
     }
 }
 
+/// All keys that fit both. A key set goes whole, so an identifier alone names none.
 fn delete_keys(
     services: &mut Services<'_>,
     domain: Domain,
@@ -80,26 +81,24 @@ fn delete_keys(
     kvn: Option<u8>,
     last: bool,
 ) -> Result<(), Status> {
-    let fits = |wanted: Option<u8>, found| wanted.is_none_or(|wanted| wanted == found);
+    let names_set = kvn.is_some() && kid.is_none_or(|kid| KEY_IDS.contains(&kid));
     let sets = key_set::all(services.nvm(), domain)?;
-    let of_set = kid.is_none_or(|kid| KEY_IDS.contains(&kid));
-    // A set goes whole, so an identifier alone does not name one.
-    let (gone, kept): (Vec<_>, Vec<_>) =
-        sets.iter().partition(|found| of_set && kvn.is_some() && fits(kvn, found.set.kvn()));
-    let keys = ec_key::all(services.nvm(), domain)?;
-    let gone_keys: Vec<_> = keys
-        .iter()
-        .filter(|found| fits(kid, found.key.name().kid) && fits(kvn, found.key.name().kvn))
-        .collect();
-    if gone.is_empty() && gone_keys.is_empty() {
+    let goes = |found: &key_set::Found| names_set && fits(kvn, found.set.kvn());
+    let (sets, kept): (Vec<_>, Vec<_>) = sets.into_iter().partition(goes);
+    let mut keys = ec_key::all(services.nvm(), domain)?;
+    keys.retain(|found| fits(kid, found.key.name().kid) && fits(kvn, found.key.name().kvn));
+    if sets.is_empty() && keys.is_empty() {
         return Err(Status::REFERENCED_DATA_NOT_FOUND);
     }
-    if domain.is_issuer() && kept.is_empty() && !gone.is_empty() && !last {
+    if domain.is_issuer() && kept.is_empty() && !sets.is_empty() && !last {
         return Err(Status::CONDITIONS_NOT_SATISFIED);
     }
-    let change = gone.iter().fold(Change::new(), |change, found| key_set::delete(change, domain, found.slot));
-    let change = gone_keys.iter().fold(change, |change, found| ec_key::delete(change, domain, found.slot));
-    services.commit(change)
+    let change = sets.iter().fold(Change::new(), |change, set| key_set::delete(change, domain, set.slot));
+    services.commit(keys.iter().fold(change, |change, key| ec_key::delete(change, domain, key.slot)))
+}
+
+fn fits(wanted: Option<u8>, found: u8) -> bool {
+    wanted.is_none_or(|wanted| wanted == found)
 }
 
 /// Only further domains can go, and only by the issuer's: PIV is part of the card.

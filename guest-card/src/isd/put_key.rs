@@ -180,9 +180,9 @@ fn put_set(
     }
     let mut registry = Registry::load(services.nvm())?;
     let set = StoredKeySet::new(kvn, implementation(&registry, domain, kvn), keys);
+    let replaced = replaced_set(authority, services.nvm(), domain, replaced)?;
     let slot = slot_of_set(services.nvm(), domain, replaced, kvn)?;
-    let change = set.put(without_initial(authority, services.nvm(), domain, Change::new())?, domain, slot);
-    services.commit(personalised(&mut registry, domain, change)?)?;
+    services.commit(personalised(&mut registry, domain, set.put(Change::new(), domain, slot))?)?;
     Ok(answer)
 }
 
@@ -236,6 +236,7 @@ fn slot_of_set(nvm: Part<'_>, domain: Domain, replaced: u8, kvn: u8) -> Result<u
     }
 }
 
+<<<<<<< HEAD
 /// The set that a card is born with goes with the first one that is put under it.
 fn without_initial(
     authority: Authority<'_>,
@@ -248,6 +249,13 @@ fn without_initial(
     }
     let initial = key_set::find(nvm, domain, INITIAL_KVN)?;
     Ok(initial.map_or(Change::new(), |found| key_set::delete(Change::new(), domain, found.slot)).and(change))
+=======
+/// The first set that is put under the one that a card is born with takes its place.
+fn replaced_set(authority: Authority<'_>, nvm: &Nvm, domain: Domain, replaced: u8) -> Result<u8, Status> {
+    let is_first =
+        replaced == 0 && authority.kvn() == INITIAL_KVN && key_set::find(nvm, domain, INITIAL_KVN)?.is_some();
+    Ok(if is_first { INITIAL_KVN } else { replaced })
+>>>>>>> gp
 }
 
 /// A further domain with keys of its own is personalised.

@@ -213,9 +213,13 @@ impl Registry {
         found.ok_or(Status::REFERENCED_DATA_NOT_FOUND)
     }
 
+    fn further_at(&self, domain: Domain) -> Option<&FurtherDomain> {
+        self.domains.iter().find(|further| further.domain == domain)
+    }
+
     /// True if the domain still is there.
     pub fn contains(&self, domain: Domain) -> bool {
-        domain.is_issuer() || self.domains.iter().any(|further| further.domain == domain)
+        domain.is_issuer() || self.further_at(domain).is_some()
     }
 
     /// The application with exactly this AID.
@@ -235,8 +239,7 @@ impl Registry {
 
     /// The domain's AID.
     pub fn aid(&self, domain: Domain) -> &[u8] {
-        let further = self.domains.iter().find(|further| further.domain == domain);
-        further.map_or(Aid::SHARED_ROOT.as_bytes(), |further| &further.aid)
+        self.further_at(domain).map_or(Aid::SHARED_ROOT.as_bytes(), |further| &further.aid)
     }
 
     /// The state of an application.
@@ -256,16 +259,16 @@ impl Registry {
             None => ISSUER_PRIVILEGES,
             Some(Registered::Piv) => Privileges::NONE,
             Some(Registered::Domain(domain)) => {
-                let further = self.domains.iter().find(|further| further.domain == domain);
-                further.map_or(Privileges::NONE, |further| further.privileges)
+                self.further_at(domain).map_or(Privileges::NONE, |further| further.privileges)
             }
         }
     }
 
     /// The parameter "i" of a domain's new key sets.
     pub fn implementation(&self, domain: Domain) -> Implementation {
-        let further = self.domains.iter().find(|further| further.domain == domain);
-        further.and_then(|further| Implementation::parse(further.i)).unwrap_or(Implementation::PseudoRandomS8)
+        self.further_at(domain)
+            .and_then(|further| Implementation::parse(further.i))
+            .unwrap_or(Implementation::PseudoRandomS8)
     }
 
     /// Adds a security domain.

@@ -113,4 +113,9 @@ fn the_initial_set_is_told_and_makes_room() {
     assert!(OffCard::issuer_with(&mut terminal, &own).is_ok());
     select(&mut terminal, &ISSUER);
     assert_eq!(versions(&mut terminal), [1]);
+    let mut off_card = OffCard::issuer_with(&mut terminal, &own).unwrap();
+    let data = put_key(&off_card, &Set::made_up(0x60, 16)).0;
+    assert_eq!(off_card.status(&mut terminal, PUT, &data), 0x9000);
+    select(&mut terminal, &ISSUER);
+    assert_eq!(versions(&mut terminal), [1, 0x60], "the operator's stays the first");
 }

@@ -36,7 +36,7 @@ impl Set {
 
     /// A set of made-up keys of this length.
     pub fn made_up(kvn: u8, length: u8) -> Self {
-        let key = |first: u8| (first..first + length).collect();
+        let key = |first: u8| (0..length).map(|at| first.wrapping_add(at)).collect();
         let long = (0x50..=0x5F).contains(&kvn);
         Self { kvn, keys: [key(0x10 ^ kvn), key(0x40 ^ kvn), key(0x70 ^ kvn)], long }
     }

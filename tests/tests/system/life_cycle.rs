@@ -125,6 +125,7 @@ async fn secrets_that_nobody_chose_are_told_until_acknowledged() {
     let created = terminal.client.post(&terminal.path("certificates"), request).await.unwrap();
     let secrets = terminal.client.get(&terminal.path("secrets")).await.unwrap();
     assert_eq!(secrets, created["secrets"]);
+    assert_eq!(secrets["security_domain_keys"].as_str().map(str::len), Some(96));
     let pin = secrets["pin"].as_str().unwrap();
     assert_eq!(terminal.authenticate(&created, Some(pin)).await.unwrap()["result"], "success");
     terminal.client.delete(&terminal.path("secrets")).await.unwrap();
