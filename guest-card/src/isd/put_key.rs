@@ -236,26 +236,11 @@ fn slot_of_set(nvm: Part<'_>, domain: Domain, replaced: u8, kvn: u8) -> Result<u
     }
 }
 
-<<<<<<< HEAD
-/// The set that a card is born with goes with the first one that is put under it.
-fn without_initial(
-    authority: Authority<'_>,
-    nvm: Part<'_>,
-    domain: Domain,
-    change: Change,
-) -> Result<Change, Status> {
-    if authority.kvn() != INITIAL_KVN {
-        return Ok(change);
-    }
-    let initial = key_set::find(nvm, domain, INITIAL_KVN)?;
-    Ok(initial.map_or(Change::new(), |found| key_set::delete(Change::new(), domain, found.slot)).and(change))
-=======
 /// The first set that is put under the one that a card is born with takes its place.
-fn replaced_set(authority: Authority<'_>, nvm: &Nvm, domain: Domain, replaced: u8) -> Result<u8, Status> {
+fn replaced_set(authority: Authority<'_>, nvm: Part<'_>, domain: Domain, replaced: u8) -> Result<u8, Status> {
     let is_first =
         replaced == 0 && authority.kvn() == INITIAL_KVN && key_set::find(nvm, domain, INITIAL_KVN)?.is_some();
     Ok(if is_first { INITIAL_KVN } else { replaced })
->>>>>>> gp
 }
 
 /// A further domain with keys of its own is personalised.
