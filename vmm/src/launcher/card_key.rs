@@ -194,6 +194,20 @@ mod tests {
         assert_eq!(opened(&keys, HOLDER, wrapped), Ok(([5; 32], policy())));
     }
 
+    /// The same of a card that was moved to another image, with a third one allowed.
+    #[test]
+    fn the_frozen_key_of_a_settled_card_opens() {
+        let (_folder, keys) = keys(include_bytes!("../../fixtures/host-key-v2.bin"));
+        let wrapped = include_bytes!("../../fixtures/card-key-v2-settled.bin");
+        let mut settled = policy();
+        settled.settle([8; 32]).unwrap();
+        settled.allow([9; 32]).unwrap();
+        let name = WrappingKey { bucket: Bucket(1), generation: 6 };
+        let anew = wrap_with(&[0x16; 32], name, HOLDER, &settled, &[5; 32], [7; NONCE]);
+        assert_eq!(anew, wrapped);
+        assert_eq!(opened(&keys, HOLDER, wrapped), Ok(([5; 32], settled)));
+    }
+
     #[test]
     fn a_key_opens_only_for_its_holder_and_unchanged() {
         let (_folder, keys) = keys(&[4; 32]);
