@@ -9,6 +9,7 @@
 //! ```
 
 mod certificate;
+mod chain;
 mod level;
 mod messaging;
 pub mod scp03;
@@ -23,10 +24,10 @@ use cardhost_wire::{
 };
 use zeroize::Zeroizing;
 
+use chain::Chain;
 pub use level::{Authority, SecurityLevel};
 use messaging::Channel;
 use scp03::Initiated;
-use set_up::Chain;
 pub use set_up::{Invoker, SetUp};
 
 /// The secure channel of one logical channel.
