@@ -55,7 +55,7 @@ impl Selected {
         match self {
             Self::Isd(session) => Self::Isd(isd::Session::new(session.domain())),
             Self::Piv(_) => Self::Piv(piv::Session::default()),
-            Self::Uicc(_) => Self::Uicc(uicc::Session::default()),
+            Self::Uicc(session) => Self::Uicc(*session),
         }
     }
 

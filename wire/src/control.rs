@@ -242,8 +242,8 @@ pub enum Answer {
 pub enum SessionState {
     /// Every session stands as after its reset: a card that is switched off and started again equals this one.
     None,
-    /// Some session has a selection, a further logical channel, a verified PIN or an authenticated key, an open
-    /// challenge, an unfinished chain or a response that was not fetched whole.
+    /// Some session has a selection, a further logical channel, a secure channel, a verified PIN or an authenticated
+    /// key, an open challenge, an unfinished chain or a response that was not fetched whole.
     Held,
 }
 

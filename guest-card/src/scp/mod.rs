@@ -9,6 +9,7 @@
 //! ```
 
 mod certificate;
+mod chain;
 mod level;
 mod messaging;
 pub mod scp03;
@@ -23,10 +24,10 @@ use cardhost_wire::{
 };
 use zeroize::Zeroizing;
 
+use chain::Chain;
 pub use level::{Authority, SecurityLevel};
 use messaging::Channel;
 use scp03::Initiated;
-use set_up::Chain;
 pub use set_up::{Invoker, SetUp};
 
 /// The secure channel of one logical channel.
@@ -75,16 +76,12 @@ impl SecureChannel {
     /// Verifies and decrypts a command of this channel. Answers its data field.
     ///
     /// # Errors
-    /// `6982`: no channel is open; `6988`: the message is not authentic. The channel is closed then.
+    /// `6982`: no channel is open; `6988`: the message is not authentic, and the channel must be closed.
     pub fn unwrap(&mut self, command: &CommandApdu<'_>) -> Result<Zeroizing<Vec<u8>>, Status> {
-        let data = match self {
+        match self {
             Self::Open(channel) => channel.unwrap(command),
             _ => Err(Status::SECURITY_STATUS_NOT_SATISFIED),
-        };
-        if data.is_err() {
-            self.close();
         }
-        data
     }
 
     /// Protects a response to a command of this channel.
@@ -95,21 +92,15 @@ impl SecureChannel {
         }
     }
 
-    /// Lets a command in plain pass.
-    ///
-    /// # Errors
-    /// `6982`: the open channel protects messages. It is closed: what follows on it cannot be told from an intruder's.
-    pub fn admit_plain(&mut self) -> Result<(), Status> {
+    /// True while a command in plain cannot be from the other side of the channel.
+    pub const fn protects(&self) -> bool {
         match self {
-            Self::Open(channel) if !channel.takes_plain() => {
-                self.close();
-                Err(Status::SECURITY_STATUS_NOT_SATISFIED)
-            }
-            _ => Ok(()),
+            Self::Open(channel) => !channel.takes_plain(),
+            _ => false,
         }
     }
 
-    /// The level of a command that was let pass or unwrapped.
+    /// The level of a command that was unwrapped, or that came in plain where the channel takes it.
     pub const fn level(&self) -> SecurityLevel<'_> {
         match self {
             Self::Open(channel) => channel.level(),

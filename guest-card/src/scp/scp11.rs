@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Keys: X9.63 with SHA-256 over both agreements, ephemeral and static (3.1.2): one for the receipt, then S-ENC, S-MAC,
-//! S-RMAC and S-DEK. The receipt is the CMAC over what both sides sent, and the first chaining value.
+//! S-RMAC and S-DEK. SCP11c has nothing fresh of the card's, so that scripts can be made beforehand: who recorded one can
+//! send it again. Whoever does not want that makes no key `15`. The receipt is the CMAC over what both sides sent, and the first chaining value.
 
 use alloc::vec::Vec;
 

@@ -6,12 +6,11 @@ use cardhost_wire::{
     apdu::{CommandApdu, ResponseApdu},
     key::Algorithm,
     status::Status,
-    tlv::TlvReader,
 };
 
 use super::{
     SecureChannel,
-    certificate::{self, OffCardKey, Refused, without_leading_zeros},
+    chain::Chain,
     messaging::{Channel, OffCardEntity},
     scp03::{self, CardChallenge, HostChallenge, Initiated},
     scp11::{self, Agreement, CardKeys},
@@ -106,7 +105,7 @@ impl SecureChannel {
 
     /// The chain that has begun with this authority and goes on.
     fn into_chain(self, authority: KeyName) -> Option<Chain> {
-        self.into_any_chain().filter(|chain| chain.authority == authority && !chain.is_whole())
+        self.into_any_chain().filter(|chain| chain.goes_on(authority))
     }
 
     fn into_any_chain(self) -> Option<Chain> {
@@ -114,73 +113,6 @@ impl SecureChannel {
             Self::Certified(chain) => Some(*chain),
             _ => None,
         }
-    }
-}
-
-/// Certificates of an off-card entity, verified as far as they have come.
-pub struct Chain {
-    /// The card's key that the first was verified by, and whose.
-    authority: KeyName,
-    domain: Domain,
-    end: End,
-}
-
-enum End {
-    /// More follow, signed by this one.
-    Authority(certificate::Authority),
-    /// The chain is whole.
-    Leaf(OffCardKey),
-}
-
-impl Chain {
-    fn begin(nvm: Part<'_>, domain: Domain, authority: KeyName) -> Result<Self, Status> {
-        let domain = owner(nvm, domain)?;
-        let found = ec_key::find(nvm, domain, authority)?;
-        if found.key.is_private() {
-            return Err(Status::REFERENCED_DATA_NOT_FOUND);
-        }
-        let end = End::Authority(certificate::Authority::root(found.key.verifying_key()?));
-        Ok(Self { authority, domain, end })
-    }
-
-    const fn is_whole(&self) -> bool {
-        matches!(self.end, End::Leaf(_))
-    }
-
-    /// Verifies the next certificate. The last one must be on the authority's allowlist, if there is one.
-    fn extend(self, nvm: Part<'_>, der: &[u8], more: bool) -> Result<Self, Status> {
-        let End::Authority(issuer) = &self.end else { return Err(Status::CONDITIONS_NOT_SATISFIED) };
-        let verified = issuer.verify(der).map_err(refused)?;
-        let end = if more {
-            End::Authority(issuer.next(&verified).map_err(refused)?)
-        } else {
-            let leaf = verified.leaf().map_err(refused)?;
-            self.admit(nvm, &leaf)?;
-            End::Leaf(leaf)
-        };
-        Ok(Self { end, ..self })
-    }
-
-    fn admit(&self, nvm: Part<'_>, leaf: &OffCardKey) -> Result<(), Status> {
-        let slot = ec_key::find(nvm, self.domain, self.authority)?.slot;
-        match nvm.read(self.domain.allowlist(slot)) {
-            Some(list) if !is_listed(list, &leaf.serial) => Err(Status::SECURITY_STATUS_NOT_SATISFIED),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// True if one of the serial numbers `93` in the list is this one.
-fn is_listed(list: &[u8], serial: &[u8]) -> bool {
-    let mut reader = TlvReader::new(list);
-    core::iter::from_fn(|| reader.next_object().ok().flatten())
-        .any(|(_, listed)| without_leading_zeros(listed) == serial)
-}
-
-const fn refused(refused: Refused) -> Status {
-    match refused {
-        Refused::Malformed => Status::WRONG_DATA,
-        Refused::Unauthorised => Status::SECURITY_STATUS_NOT_SATISFIED,
     }
 }
 
@@ -200,12 +132,11 @@ fn authenticate(
     if Purpose::of(name.kid) != Some(Purpose::KeyAgreement(variant)) || mutual != (variant != Variant::B) {
         return Err(Status::WRONG_DATA);
     }
-    let (certified, entity) = match (mutual, chain.map(|chain| (chain, &chain.end))) {
-        (false, _) => (None, OffCardEntity::Anonymous),
-        (true, Some((chain, End::Leaf(leaf)))) if chain.domain == domain => {
-            (Some(&leaf.point[..]), OffCardEntity::Authenticated(name.kvn))
-        }
-        (true, _) => return Err(Status::CONDITIONS_NOT_SATISFIED),
+    let (certified, entity) = if mutual {
+        let leaf = chain.and_then(|chain| chain.leaf_for(domain)).ok_or(Status::CONDITIONS_NOT_SATISFIED)?;
+        (Some(&leaf.point[..]), OffCardEntity::Authenticated(name.kvn))
+    } else {
+        (None, OffCardEntity::Anonymous)
     };
     if variant == Variant::C {
         return scp11::agree(&agreement, &CardKeys { fixed: &fixed, ephemeral: &fixed }, certified, entity);
@@ -215,7 +146,7 @@ fn authenticate(
 }
 
 /// Whose keys serve a domain: a domain that has no key set yet uses the issuer's (Card Specification, 7.3.3).
-fn owner(nvm: Part<'_>, domain: Domain) -> Result<Domain, Status> {
+pub(super) fn owner(nvm: Part<'_>, domain: Domain) -> Result<Domain, Status> {
     Ok(if key_set::find(nvm, domain, 0)?.is_some() { domain } else { Domain::ISSUER })
 }
 

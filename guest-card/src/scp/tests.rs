@@ -250,7 +250,7 @@ fn sessions_of_other_cards_go_on_as_they_did() {
 }
 
 #[test]
-fn any_other_bit_in_a_command_ends_the_channel() {
+fn any_other_bit_in_a_command_is_refused() {
     let trace = &TRACES[1];
     let command = hex(trace.commands[0][0]);
     let header_and_data = (0..4).chain(5..command.len() - 1);
@@ -260,8 +260,6 @@ fn any_other_bit_in_a_command_ends_the_channel() {
         disturbed[at] ^= 1 << bit;
         let refused = channel.unwrap(&CommandApdu::parse(&disturbed).unwrap());
         assert_eq!(refused.unwrap_err(), Status::INCORRECT_SECURE_MESSAGING);
-        let late = channel.unwrap(&CommandApdu::parse(&command).unwrap());
-        assert_eq!(late.unwrap_err(), Status::SECURITY_STATUS_NOT_SATISFIED);
     }
 }
 
@@ -272,7 +270,6 @@ fn a_command_serves_once() {
     let command = CommandApdu::parse(&command).unwrap();
     assert!(channel.unwrap(&command).is_ok());
     assert_eq!(channel.unwrap(&command).unwrap_err(), Status::INCORRECT_SECURE_MESSAGING);
-    assert!(channel.is_closed());
 }
 
 #[test]

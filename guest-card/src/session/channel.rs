@@ -1,4 +1,7 @@
 //! One logical channel: the selected application, and the secure channel to it.
+//!
+//! What was proved to the application through a channel that protects messages ends with the channel: otherwise a PIN
+//! that came encrypted would open the card to whoever sends the next command in plain.
 
 use alloc::vec::Vec;
 
@@ -40,7 +43,7 @@ impl Channel {
         self.secure.is_closed() && self.selected.is_initial(container)
     }
 
-    /// SELECT by DF name. It ends the secure channel.
+    /// SELECT by DF name. It ends the secure channel, also where the application keeps its security status otherwise.
     ///
     /// # Errors
     /// See [`Selected::select`]; nothing has changed.
@@ -51,7 +54,7 @@ impl Channel {
         context: &Context<'_>,
     ) -> Result<Vec<u8>, Status> {
         let response = self.selected.select(container, name, context.nvm())?;
-        self.secure.close();
+        self.close_secure();
         Ok(response)
     }
 
@@ -65,8 +68,16 @@ impl Channel {
         command: &CommandApdu<'_>,
     ) -> Result<Vec<u8>, Status> {
         let response = self.selected.select_file(container, command)?;
-        self.secure.close();
+        self.close_secure();
         Ok(response)
+    }
+
+    /// Ends the secure channel, and with it what it protected.
+    fn close_secure(&mut self) {
+        if self.secure.protects() {
+            self.selected = self.selected.anew();
+        }
+        self.secure.close();
     }
 
     /// Executes one whole command, its class byte without chaining and channel.
@@ -85,9 +96,15 @@ impl Channel {
         if let Some(set_up) = SetUp::parse(command)
             && let Some(invoker) = self.selected.invoker(context.nvm())?
         {
+            if self.secure.protects() {
+                self.close_secure();
+            }
             return self.secure.set_up(&set_up, &invoker, &mut context.secure_element());
         }
-        self.secure.admit_plain()?;
+        if self.secure.protects() {
+            self.close_secure();
+            return Err(Status::SECURITY_STATUS_NOT_SATISFIED);
+        }
         self.selected.execute(command, self.secure.level(), context)
     }
 
@@ -103,7 +120,7 @@ impl Channel {
         if command.ins == EXTERNAL_AUTHENTICATE && self.secure.is_initiated() {
             return self.secure.external_authenticate(command).map(|()| Status::SUCCESS.into());
         }
-        let data = self.secure.unwrap(command)?;
+        let data = self.secure.unwrap(command).inspect_err(|_| self.close_secure())?;
         let plain = CommandApdu { cla: class.bare(), data: &data, ..*command };
         let response = self.selected.execute(&plain, self.secure.level(), context);
         Ok(self.secure.wrap(response.unwrap_or_else(ResponseApdu::from)))

@@ -1,4 +1,5 @@
 //! Certificates that the tests make (RFC 5280), right and wrong ones.
+#![allow(dead_code, reason = "each of the test programs that share it uses its own part")]
 
 use cardhost_guest::crypto::PrivateKey;
 use cardhost_wire::{key::Algorithm, tlv::object};

@@ -197,8 +197,35 @@ fn piv_works_through_a_channel_with_the_issuers_keys() {
     assert!(off_card.ok(&mut terminal, [0, 0xF7, 0, 0x9A], &[]).ends_with(&public));
     assert_eq!(off_card.send(&mut terminal, [0, 0xCB, 0x3F, 0xFF], &[0x5C, 0]), (vec![], 0x6A80));
     assert_eq!(off_card.status(&mut terminal, [0, 0x20, 0, 0x80], &[]), 0x9000);
-    assert_eq!(terminal.pin_status(), 0x6982, "in plain");
-    assert_eq!(terminal.pin_status(), 0x9000, "the PIN's own state is PIV's");
+}
+
+/// Otherwise whoever sits between terminal and card would use a PIN that he never saw.
+#[test]
+fn what_was_proved_through_a_channel_ends_with_it() {
+    let in_plain: fn(&mut Terminal) = |terminal| assert_eq!(terminal.pin_status(), 0x6982);
+    let forged: fn(&mut Terminal) = |terminal| {
+        assert_eq!(send(terminal, [0x04, 0x20, 0, 0x80], &[0; 8]).1, 0x6988);
+    };
+    let selected_again: fn(&mut Terminal) = |terminal| assert_eq!(select(terminal, &PIV), 0x9000);
+    let begun_anew: fn(&mut Terminal) = |terminal| {
+        drop(initialize_update(terminal, &Set::well_known(), 0).unwrap());
+    };
+    for end in [in_plain, forged, selected_again, begun_anew] {
+        let mut terminal = Terminal::new();
+        let mut off_card = OffCard::open(&mut terminal, &Set::well_known(), 0x33).unwrap();
+        assert_eq!(off_card.status(&mut terminal, [0, 0x20, 0, 0x80], PIN), 0x9000);
+        assert_eq!(off_card.status(&mut terminal, [0, 0x20, 0, 0x80], &[]), 0x9000);
+        end(&mut terminal);
+        assert_eq!(terminal.pin_status(), 0x63C3);
+    }
+}
+
+#[test]
+fn a_pin_proved_in_plain_outlives_a_message_that_only_looks_protected() {
+    let mut terminal = Terminal::new();
+    assert_eq!(terminal.verify(PIN), 0x9000);
+    assert_eq!(send(&mut terminal, [0x04, 0x20, 0, 0x80], &[0; 8]).1, 0x6982);
+    assert_eq!(terminal.pin_status(), 0x9000);
 }
 
 #[test]
