@@ -17,8 +17,8 @@ use cardhost::{
 use cardhost_vmm::launcher::{
     card_key::{self, Holder},
     host_keys::HostKeys,
-    image_policy::ImagePolicy,
 };
+use cardhost_wire::image_policy::ImagePolicy;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use tokio::task::{JoinHandle, spawn_blocking};
