@@ -27,7 +27,7 @@ use crate::{
 /// prove who they are. The first certificate makes the card, deleting the last one destroys it. While `bridge`
 /// runs, PC/SC applications (OpenSC, ssh, browsers, …) see the card in a reader of pcscd's vpcd driver.
 #[derive(Parser)]
-#[command(name = "cardhost-terminal", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "cardhost-terminal", version, propagate_version = true, after_help = EXIT_CODES, verbatim_doc_comment)]
 pub struct Cli {
     /// Where this terminal keeps its configuration, device key and session
     /// [default: $XDG_CONFIG_HOME/cardhost-terminal].
