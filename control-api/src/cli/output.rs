@@ -12,7 +12,8 @@ pub struct Output {
 }
 
 impl Output {
-    /// Prints the objects of an array as a table with these members as columns; `a.b` is the member `b` of `a`.
+    /// Prints the objects of an array as a table with these members as columns; `a.b` is the member `b` of `a`, also
+    /// where `a` is JSON text, as in audit entries.
     pub fn list(self, answer: &Value, member: &str, columns: &[&str]) {
         if self.json {
             return println!("{answer}");
@@ -48,7 +49,7 @@ impl Output {
 fn table(objects: &[Value], columns: &[&str]) -> Vec<String> {
     let heads = columns.iter().map(|column| head(column)).collect();
     let rows =
-        objects.iter().map(|object| columns.iter().map(|column| cell(member(object, column))).collect());
+        objects.iter().map(|object| columns.iter().map(|column| cell(&member(object, column))).collect());
     let rows: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
     let widths: Vec<usize> = (0..columns.len())
         .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
@@ -64,8 +65,11 @@ fn head(column: &str) -> String {
     column.rsplit('.').next().unwrap_or(column).to_uppercase()
 }
 
-fn member<'a>(object: &'a Value, path: &str) -> &'a Value {
-    path.split('.').fold(object, |object, name| &object[name])
+fn member(object: &Value, path: &str) -> Value {
+    path.split('.').fold(object.clone(), |object, name| match object {
+        Value::String(text) => serde_json::from_str::<Value>(&text).unwrap_or_default()[name].take(),
+        mut object => object[name].take(),
+    })
 }
 
 fn cell(value: &Value) -> String {
@@ -96,7 +100,10 @@ mod tests {
     #[test]
     fn members_of_members_have_columns() {
         let rows = [serde_json::json!({"entry": {"action": "made", "detail": {"key": "9A", "n": 1}}})];
-        let lines = table(&rows, &["entry.action", "entry.detail", "entry.user"]);
-        assert_eq!(lines, ["ACTION  DETAIL      USER", "made    key=9A n=1  -"]);
+        let as_text = [serde_json::json!({"entry": rows[0]["entry"].to_string()})];
+        for rows in [rows, as_text] {
+            let lines = table(&rows, &["entry.action", "entry.detail", "entry.user"]);
+            assert_eq!(lines, ["ACTION  DETAIL      USER", "made    key=9A n=1  -"]);
+        }
     }
 }
