@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::{LIMIT, SELECT_PIV, World, till};
 
-/// GET DATA, which the secure element's root refuses with `6A88` and forgets.
-const GET_DATA: &[u8] = &[0x00, 0xCA, 0x00, 0x66, 0x00];
+/// GET DATA of what is not there, which the secure element's root refuses with `6A88` and forgets.
+const GET_DATA: &[u8] = &[0x00, 0xCA, 0x00, 0x99, 0x00];
 /// GET DATA of PIV's discovery object, which any card answers.
 const DISCOVERY: &[u8] = &[0x00, 0xCB, 0x3F, 0xFF, 0x03, 0x5C, 0x01, 0x7E, 0x00];
 const NOT_THERE: [u8; 2] = [0x6A, 0x88];
