@@ -147,8 +147,8 @@ fn the_audit_log_verifies_without_a_daemon_until_it_is_changed() {
     let mut daemon = Daemon::start();
     daemon.user("alice");
     assert_eq!(daemon.json(&["audit", "list"])["entries"].as_array().unwrap().len(), 2);
-    assert!(daemon.end(Signal::SIGTERM));
     assert!(text(&daemon.run(&["audit", "list"]).stdout).contains("user-put"));
+    assert!(daemon.end(Signal::SIGTERM));
     let output = daemon.run(&["audit", "verify"]);
     assert!(text(&output.stdout).starts_with("the audit log holds: 2 entries"), "{}", text(&output.stderr));
     let database = rusqlite::Connection::open(daemon.directory.path().join("store.db")).unwrap();
