@@ -13,7 +13,7 @@ use anyhow::Result;
 
 use crate::{
     card::{Card, TWENTY_BYTES},
-    figure::{Effort, Figure, Report, Samples},
+    figure::{Effort, Figure, Report, Samples, in_turn},
     floor::{fork::Echo, kvm::Kvm},
     launcher::{Launcher, Link},
     limits, memory, neighbour,
@@ -107,15 +107,6 @@ fn fill<T>(all: &mut Vec<T>, count: usize, mut birth: impl FnMut() -> Result<T>)
         all.push(born);
     }
     Ok(starts)
-}
-
-fn in_turn<T>(all: &mut [T], count: usize, mut act: impl FnMut(&mut T) -> Result<()>) -> Result<Samples> {
-    let mut samples = Samples::default();
-    for number in 0..count {
-        let at = number % all.len();
-        samples.time(|| act(&mut all[at]))?;
-    }
-    Ok(samples)
 }
 
 fn transmit(card: &mut Card<Link>) -> Result<()> {

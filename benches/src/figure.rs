@@ -71,6 +71,16 @@ pub fn in_turns(
     Ok((figures, floors))
 }
 
+/// Times `act` this many times, on each of `all` in turn.
+pub fn in_turn<T>(all: &mut [T], count: usize, mut act: impl FnMut(&mut T) -> Result<()>) -> Result<Samples> {
+    let mut samples = Samples::default();
+    for number in 0..count {
+        let at = number % all.len();
+        samples.time(|| act(&mut all[at]))?;
+    }
+    Ok(samples)
+}
+
 /// One line of the result.
 #[derive(Serialize)]
 pub struct Figure {

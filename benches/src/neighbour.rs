@@ -7,7 +7,6 @@ use std::{
         mpsc::{Sender, channel},
     },
     thread::{self, JoinHandle},
-    time::Instant,
 };
 
 use anyhow::{Context, Result};
@@ -15,7 +14,7 @@ use cardhost_wire::key::{Algorithm, KeyReference};
 
 use crate::{
     card::{Card, TWENTY_BYTES},
-    figure::{Effort, Figure, Samples},
+    figure::{Effort, Figure, in_turn},
     launcher::{Launcher, Link},
 };
 
@@ -30,22 +29,12 @@ const KEY: (KeyReference, Algorithm) = (KeyReference::AUTHENTICATION, Algorithm:
 pub fn measure(launcher: &Launcher, cards: &mut [Card<Link>], effort: Effort) -> Result<Figure> {
     let count = cards.len().min(NEIGHBOURS);
     let (cards, exchanges) = (&mut cards[..count], SHARE * effort.turns * effort.fast);
-    let alone = in_turn(cards, exchanges)?;
+    let transmit = |card: &mut Card<Link>| card.transmit(&TWENTY_BYTES).map(drop);
+    let alone = in_turn(cards, exchanges, transmit)?;
     let burner = Burner::start(Card::start(launcher.card()?)?)?;
-    let beside = in_turn(cards, exchanges)?;
+    let beside = in_turn(cards, exchanges, transmit)?;
     burner.stop()?;
     Ok(Figure::single_time("neighbour_p99", beside.percentile(99), alone.percentile(99)))
-}
-
-fn in_turn(cards: &mut [Card<Link>], exchanges: usize) -> Result<Samples> {
-    let mut samples = Samples::default();
-    for number in 0..exchanges {
-        let card = &mut cards[number % cards.len()];
-        let start = Instant::now();
-        card.transmit(&TWENTY_BYTES)?;
-        samples.push(start.elapsed());
-    }
-    Ok(samples)
 }
 
 /// A card that a thread keeps busy.

@@ -38,10 +38,7 @@ fn freeze() {
     terminal.ok(0xFF, 0xFF, 0xFF, &[&[0x0C, 0x9B, 32][..], &MANAGEMENT_KEY].concat());
     terminal.ok(0x24, 0, 0x80, &[PIN, NEW_PIN].concat());
     assert_eq!(terminal.verify(WRONG), 0x63C2);
-    let host = terminal.host();
-    let (put, head, credentials) = (host.records(), host.head().unwrap(), host.credentials.clone());
-    let state = Commit { epoch: host.commits as u64, put, delete: vec![], head, credentials };
-    fs::write(PATH, postcard::to_allocvec(&state).unwrap()).unwrap();
+    fs::write(PATH, postcard::to_allocvec(&terminal.host().state()).unwrap()).unwrap();
 }
 
 #[test]

@@ -123,10 +123,7 @@ fn frozen() -> ProtocolPairing {
 fn freeze() {
     let mut terminal = Terminal::new();
     pair(&mut terminal, frozen()).unwrap();
-    let host = terminal.host();
-    let (put, head, credentials) = (host.records(), host.head().unwrap(), host.credentials.clone());
-    let state = Commit { epoch: host.commits as u64, put, delete: vec![], head, credentials };
-    fs::write(PATH, postcard::to_allocvec(&state).unwrap()).unwrap();
+    fs::write(PATH, postcard::to_allocvec(&terminal.host().state()).unwrap()).unwrap();
 }
 
 #[test]

@@ -1,27 +1,9 @@
-//! What a security domain tells everybody, byte for byte. `>` command, `<` response; `..` stands for any bytes.
+//! What a security domain tells everybody, byte for byte.
 
 use crate::{
-    harness::{Terminal, hex},
+    harness::{Terminal, hex, play},
     off_card::{ISSUER, OffCard, select, send},
 };
-
-fn play(terminal: &mut Terminal, script: &str) {
-    let mut answer = Vec::new();
-    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        match line.split_at(2) {
-            ("> ", command) => answer = terminal.transmit(&hex(command)),
-            ("< ", expected) => assert!(fits(&answer, expected), "{line} but {}", hex::encode_upper(&answer)),
-            _ => panic!("{line}"),
-        }
-    }
-}
-
-fn fits(answer: &[u8], expected: &str) -> bool {
-    match expected.split_once("..") {
-        Some((start, end)) => answer.starts_with(&hex(start)) && answer.ends_with(&hex(end)),
-        None => answer == hex(expected),
-    }
-}
 
 #[test]
 fn management_clients_look_around() {

@@ -30,10 +30,7 @@ fn freeze() {
     let instance = hex("07A000000151535008A00000015153504105A00000090101800000");
     issuer.ok(&mut terminal, [0x80, 0xE6, 0x0C, 0], &instance);
     issuer.ok(&mut terminal, [0x80, 0xF0, 0x40, 0x80], &DOMAIN);
-    let host = terminal.host();
-    let (put, head, credentials) = (host.records(), host.head().unwrap(), host.credentials.clone());
-    let state = Commit { epoch: host.commits as u64, put, delete: vec![], head, credentials };
-    fs::write(PATH, postcard::to_allocvec(&state).unwrap()).unwrap();
+    fs::write(PATH, postcard::to_allocvec(&terminal.host().state()).unwrap()).unwrap();
 }
 
 #[test]

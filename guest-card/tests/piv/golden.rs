@@ -1,24 +1,6 @@
-//! What real clients send, and what they must get. `>` command, `<` response; `..` stands for any bytes.
+//! What real clients send, and what they must get.
 
-use crate::harness::{Terminal, hex};
-
-fn play(terminal: &mut Terminal, script: &str) {
-    let mut answer = Vec::new();
-    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        match line.split_at(2) {
-            ("> ", command) => answer = terminal.transmit(&hex(command)),
-            ("< ", expected) => assert!(fits(&answer, expected), "{line} but {}", hex::encode_upper(&answer)),
-            _ => panic!("{line}"),
-        }
-    }
-}
-
-fn fits(answer: &[u8], expected: &str) -> bool {
-    match expected.split_once("..") {
-        Some((start, end)) => answer.starts_with(&hex(start)) && answer.ends_with(&hex(end)),
-        None => answer == hex(expected),
-    }
-}
+use crate::harness::{Terminal, play};
 
 #[test]
 fn opensc_connects() {

@@ -60,6 +60,13 @@ impl Host {
         Self { records, head: Some(state.head), credentials: state.credentials, ..Self::new(7) }
     }
 
+    /// All that it has stored, in the form of one commit: what [`Self::storing`] takes.
+    pub fn state(&self) -> Commit {
+        let (put, credentials) = (self.records(), self.credentials.clone());
+        let head = self.head.clone().expect("a card that has committed");
+        Commit { epoch: self.commits as u64, put, delete: vec![], head, credentials }
+    }
+
     /// The stored records.
     pub fn records(&self) -> Vec<SealedRecord> {
         let records = self.records.clone().into_iter();
@@ -286,4 +293,23 @@ pub fn encrypted(algorithm: u8, key: &[u8], block: &[u8]) -> Vec<u8> {
 /// Bytes from hexadecimal text.
 pub fn hex(text: &str) -> Vec<u8> {
     hex::decode(text).unwrap()
+}
+
+/// Plays a script, byte for byte: `>` command, `<` response, in which `..` stands for any bytes.
+pub fn play(terminal: &mut Terminal, script: &str) {
+    let mut answer = Vec::new();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match line.split_at(2) {
+            ("> ", command) => answer = terminal.transmit(&hex(command)),
+            ("< ", expected) => assert!(fits(&answer, expected), "{line} but {}", hex::encode_upper(&answer)),
+            _ => panic!("{line}"),
+        }
+    }
+}
+
+fn fits(answer: &[u8], expected: &str) -> bool {
+    match expected.split_once("..") {
+        Some((start, end)) => answer.starts_with(&hex(start)) && answer.ends_with(&hex(end)),
+        None => answer == hex(expected),
+    }
 }
