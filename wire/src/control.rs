@@ -20,6 +20,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::{
     codec::message,
     key::{Algorithm, KeyReference, Secret},
+    pairing::{PairingCommand, Pairings},
     protocols::ProtocolPairing,
 };
 
@@ -161,6 +162,8 @@ pub enum Command {
     ReadProtocols,
     /// Sets another pairing of protocols with containers. Answers [`Answer::Done`].
     PairProtocols(ProtocolPairing),
+    /// About the pairing with terminals.
+    Pairing(PairingCommand),
 }
 
 /// From the guest to the host.
@@ -235,6 +238,8 @@ pub enum Answer {
     },
     /// The pairing of protocols with containers.
     Protocols(ProtocolPairing),
+    /// The pairings with terminals.
+    Pairings(Pairings),
 }
 
 /// What the sessions of all protocols hold together.
@@ -276,6 +281,10 @@ pub enum Failure {
     NotCommitted,
     /// No room.
     NoMemory,
+    /// A certificate or list is not signed by the authority that the card knows, or the card knows none.
+    NotAuthentic,
+    /// A newer revocation list was accepted before.
+    Outdated,
 }
 
 /// The bytes that a card signs to authenticate: a domain, the authority's challenge and the certificate's hash,

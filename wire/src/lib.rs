@@ -29,6 +29,7 @@ pub mod image_policy;
 pub mod key;
 pub mod launch;
 pub mod link;
+pub mod pairing;
 pub mod port;
 pub mod protocols;
 pub mod status;

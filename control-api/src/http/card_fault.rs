@@ -58,5 +58,9 @@ fn declined(failure: Failure) -> Fault {
         }
         Failure::NotCommitted => Fault::new(Kind::CARD_UNAVAILABLE, "the card's change could not be stored"),
         Failure::NoMemory => Fault::new(Kind::CONFLICT, "the card has no room"),
+        Failure::NotAuthentic => {
+            Fault::new(Kind::AUTHORITY_REFUSED, "the card knows another authority, or none yet")
+        }
+        Failure::Outdated => Fault::new(Kind::CONFLICT, "the card has a newer revocation list"),
     }
 }

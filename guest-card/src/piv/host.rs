@@ -53,7 +53,9 @@ impl Piv {
                 sign_challenge(loaded, services, key_reference, &challenge, pin)
             }
             // The card OS's own.
-            Command::ReadProtocols | Command::PairProtocols(_) => Err(Failure::Malformed),
+            Command::ReadProtocols | Command::PairProtocols(_) | Command::Pairing(_) => {
+                Err(Failure::Malformed)
+            }
         }
     }
 
