@@ -1,13 +1,12 @@
-//! Logging in and out, and enrolling this terminal's device key.
+//! Logging in and out.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use rcgen::{CertificateParams, DnType, KeyPair};
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use serde::Serialize;
 
 use crate::{
+    enrolment,
     error::Error,
     host::{self, Host, HostError},
     input::{self, InputError},
@@ -118,9 +117,16 @@ pub async fn again(state: &State, password: &str) -> Result<Session, Error> {
     Ok(session)
 }
 
-/// A session bound to the device's certificate; the device is enrolled before if it must be.
+/// A session bound to the device's certificate; the device is enrolled before if it must be, and the pairing key with it.
 async fn begin(state: &State, config: &Config, known: bool, password: &str) -> Result<Session, Error> {
     if known && let Some(device) = state.device()? {
+        if state.pairing_identity()?.is_none() {
+            tracing::info!("enrolling again, for a key to pair with");
+            // A host that cannot pair has refused before it enrolled anything.
+            if let Some(device) = enrolment::with_pairing(state, config, password).await? {
+                return log_in(config, Some(&device), password).await;
+            }
+        }
         match log_in(config, Some(&device), password).await {
             Err(Error::Host(error)) if is_about_the_device(&error) => {
                 tracing::info!(%error, "the device's certificate is not accepted, enrolling again");
@@ -128,11 +134,16 @@ async fn begin(state: &State, config: &Config, known: bool, password: &str) -> R
             session => return session,
         }
     }
-    let device = enrol(state, config, password).await?;
+    let device = enrolment::enrol(state, config, password).await?;
     log_in(config, Some(&device), password).await
 }
 
-async fn log_in(config: &Config, device: Option<&Device>, password: &str) -> Result<Session, Error> {
+/// Logs in; with a device the session is bound to it.
+pub(crate) async fn log_in(
+    config: &Config,
+    device: Option<&Device>,
+    password: &str,
+) -> Result<Session, Error> {
     #[derive(Serialize)]
     struct Credentials<'a> {
         user: &'a str,
@@ -141,42 +152,6 @@ async fn log_in(config: &Config, device: Option<&Device>, password: &str) -> Res
     let host = Host::new(&config.url, &config.trust, device)?;
     let credentials = Credentials { user: &config.user, password };
     Ok(host.ask(&["v1", "sessions"], &credentials).await?)
-}
-
-/// Has the device key certified, under a session of its own that ends right after.
-async fn enrol(state: &State, config: &Config, password: &str) -> Result<Device, Error> {
-    #[derive(Serialize)]
-    struct Enrolment {
-        csr: String,
-    }
-    #[derive(Deserialize)]
-    struct Enrolled {
-        pem: String,
-    }
-    let session = log_in(config, None, password).await?;
-    let host = Host::new(&config.url, &config.trust, None)?.with_token(&session.token);
-    let key_pem = device_key(state)?;
-    let request = Enrolment { csr: certification_request(&key_pem, &config.terminal)? };
-    let enrolled: Enrolled = host.create(&["v1", "terminals", &config.terminal, "devices"], &request).await?;
-    host.delete(&["v1", "sessions", "current"]).await?;
-    state.put_device_certificate(&enrolled.pem)?;
-    Ok(Device { key_pem, certificate_pem: enrolled.pem })
-}
-
-fn device_key(state: &State) -> Result<Zeroizing<String>, Error> {
-    if let Some(pem) = state.device_key()? {
-        return Ok(pem);
-    }
-    let pem = Zeroizing::new(KeyPair::generate()?.serialize_pem());
-    state.put_device_key(&pem)?;
-    Ok(pem)
-}
-
-fn certification_request(key_pem: &str, terminal: &str) -> Result<String, Error> {
-    let mut parameters = CertificateParams::default();
-    parameters.distinguished_name = rcgen::DistinguishedName::new();
-    parameters.distinguished_name.push(DnType::CommonName, terminal);
-    Ok(parameters.serialize_request(&KeyPair::from_pem(key_pem)?)?.pem()?)
 }
 
 /// A certificate that expired or was removed fails in the handshake, or leaves the host without a device to bind to.

@@ -6,8 +6,13 @@
 //! | `device.key` | the device's private key, PKCS#8 in PEM |
 //! | `device.pem` | its client certificate |
 //! | `session.json` | the session's token |
+//! | `pairing.key`, `pairing.pem` | the key that this terminal pairs itself with, and the authority's certificate of it |
+//! | `authority.pem` | the authority that also certifies cards |
+//! | `pairings.json` | format version, the key sets shared with cards |
 //!
 //! All files have mode 0600 and are replaced whole.
+
+pub mod pairing;
 
 use std::{
     fs::{self, DirBuilder},
@@ -40,16 +45,21 @@ pub enum StateError {
     #[error("{0} is damaged")]
     Damaged(PathBuf),
     /// The file was written by a later version.
-    #[error("{path} has format {found}; this version knows format {VERSION}")]
+    #[error("{path} has format {found}; this version knows format {known}")]
     Version {
         /// The file.
         path: PathBuf,
         /// Its format.
         found: u32,
+        /// The latest that is known.
+        known: u32,
     },
     /// There is no configuration or session yet.
     #[error("this terminal is not logged in")]
     NotLoggedIn,
+    /// There is no certified key to pair with.
+    #[error("this terminal has no certified key to pair with")]
+    NoPairingIdentity,
 }
 
 impl StateError {
@@ -60,6 +70,9 @@ impl StateError {
             Self::NotLoggedIn => Some(
                 "cardhost-terminal login --url https://HOST:PORT --terminal NAME --user NAME [--ca FILE]",
             ),
+            Self::NoPairingIdentity => {
+                Some("log in again: `cardhost-terminal login`; the host says if it cannot pair")
+            }
             Self::Damaged(_) => Some("move the state directory away and log in again"),
             Self::Version { .. } => Some("use the newer version, or another --state directory"),
             Self::File { .. } => None,
@@ -135,7 +148,7 @@ impl State {
     pub fn config(&self) -> Result<Config, StateError> {
         let path = self.directory.join("config.json");
         let text = read_optional(&path)?.ok_or(StateError::NotLoggedIn)?;
-        parse_config(&path, &text)
+        parse_versioned(&path, &text, VERSION)
     }
 
     /// Replaces the configuration.
@@ -226,14 +239,15 @@ fn read_optional(path: &Path) -> Result<Option<String>, StateError> {
     }
 }
 
-fn parse_config(path: &Path, text: &str) -> Result<Config, StateError> {
+/// Parses a file that begins with its format's version.
+fn parse_versioned<T: DeserializeOwned>(path: &Path, text: &str, known: u32) -> Result<T, StateError> {
     #[derive(Deserialize)]
     struct Versioned {
         version: u32,
     }
     match parse(path, text)? {
-        Versioned { version: VERSION } => parse(path, text),
-        Versioned { version: found } => Err(StateError::Version { path: path.into(), found }),
+        Versioned { version } if version == known => parse(path, text),
+        Versioned { version: found } => Err(StateError::Version { path: path.into(), found, known }),
     }
 }
 

@@ -26,7 +26,7 @@ use tokio_tungstenite::{
 };
 
 use super::access::Admission;
-use crate::{error::Error, host, problem::Problem, tls};
+use crate::{error::Error, host, pairing::flow::PairingError, problem::Problem, tls};
 
 /// The subprotocol.
 const SUBPROTOCOL: &str = "apdu.cardhost.v1";
@@ -64,6 +64,9 @@ pub enum ChannelError {
     /// The host sent what the channel does not have.
     #[error("the host sent a message that the channel does not have")]
     Malformed,
+    /// There is no session with the card, or no longer.
+    #[error("{0}")]
+    Unpaired(Box<PairingError>),
 }
 
 impl From<tungstenite::Error> for ChannelError {

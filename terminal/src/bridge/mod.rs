@@ -7,10 +7,14 @@
 //!
 //! Each reader follows its channel: a card is in the slot exactly while the host says that one is present. What
 //! breaks is tried again for ever, with growing pauses; every wait for the host is bounded.
+//!
+//! With `--secure` each reader's line puts every command and response into a pairing session with the card.
 
 mod access;
 mod backoff;
 mod channel;
+mod line;
+mod pairer;
 mod reader;
 mod vpcd;
 
@@ -23,7 +27,11 @@ use tokio::{
     task::JoinSet,
 };
 
-use self::{access::Access, reader::Reader};
+use self::{
+    access::Access,
+    pairer::{Pairer, PinSource},
+    reader::Reader,
+};
 use crate::{error::Error, input, output::Output, state::State};
 
 /// Show the card to this computer's PC/SC applications, until SIGTERM or SIGINT.
@@ -34,6 +42,10 @@ use crate::{error::Error, input, output::Output, state::State};
 ///
 /// When the session ends, `cardhost-terminal login` in another shell is enough: the bridge takes the new session.
 /// With --password-file it logs in again by itself.
+///
+/// With --secure nobody between this computer and the card sees a command, an answer or a PIN, the host included.
+/// The first time, the card asks for its PIN to pair with this terminal; from then on the two know each other. A
+/// card that cannot be paired is not shown to applications: the reader is `unpaired`, with the reason.
 #[derive(Args)]
 pub struct Bridge {
     /// vpcd's address; further reader slots use the next ports.
@@ -48,6 +60,15 @@ pub struct Bridge {
     /// Log in again by itself with the password in this file when the session ends.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// Pair with the card, and put every command and answer under secure messaging.
+    #[arg(long)]
+    secure: bool,
+    /// To pair: run this program and take the first line of its output as the card's PIN (as SSH_ASKPASS).
+    #[arg(long, value_name = "PROGRAM", env = "CARDHOST_ASKPASS", requires = "secure")]
+    askpass: Option<PathBuf>,
+    /// To pair: read the card's PIN from this open file descriptor. Without it and --askpass you are asked.
+    #[arg(long, value_name = "NUMBER", requires = "secure", conflicts_with = "askpass")]
+    pin_fd: Option<u32>,
 }
 
 impl Bridge {
@@ -65,14 +86,25 @@ impl Bridge {
         state.config()?;
         let password =
             self.password_file.as_deref().map(|file| input::secret("Password", Some(file))).transpose()?;
+        let pairer = self.secure.then(|| Pairer::new(state.clone(), self.pin_source())).transpose()?;
+        let pairer = pairer.map(Arc::new);
         let access = Arc::new(Access::new(state, password));
         let deadline = Duration::from_secs(self.deadline);
         let mut readers = JoinSet::new();
         for (slot, &protocol) in self.protocol.iter().enumerate() {
             let vpcd = self.slot_address(slot)?;
-            readers.spawn(Reader { protocol, vpcd, deadline, output }.run(access.clone()));
+            let reader = Reader { protocol, vpcd, deadline, output, pairer: pairer.clone() };
+            readers.spawn(reader.run(access.clone()));
         }
         Ok(readers)
+    }
+
+    fn pin_source(&self) -> PinSource {
+        match (self.pin_fd, &self.askpass) {
+            (Some(number), _) => PinSource::Descriptor(number),
+            (None, Some(program)) => PinSource::Askpass(program.clone()),
+            (None, None) => PinSource::Prompt,
+        }
     }
 
     fn slot_address(&self, slot: usize) -> Result<SocketAddr, Error> {

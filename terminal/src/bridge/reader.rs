@@ -7,6 +7,8 @@
 //!    │                        └───────────────absent, or another ATR────────────┘ │
 //!    └────────────────────────────channel broken, or an answer too late───────────┘
 //! ```
+//!
+//! With `--secure` a card is paired before it is waiting; one that cannot be is `unpaired` until the host takes it away.
 
 use std::{convert::Infallible, fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,12 +20,14 @@ use super::{
     access::Access,
     backoff::Backoff,
     channel::{Channel, ChannelError, Operation, Presence},
+    line::Line,
+    pairer::Pairer,
     vpcd::{Request, Vpcd, VpcdError},
 };
 use crate::output::Output;
 
 /// A reader slot.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Reader {
     /// The protocol between this reader and the card.
     pub protocol: Protocol,
@@ -33,6 +37,8 @@ pub struct Reader {
     pub deadline: Duration,
     /// Where changes are told.
     pub output: Output,
+    /// Who pairs the cards, if nothing is to go in plain.
+    pub pairer: Option<Arc<Pairer>>,
 }
 
 /// What the user is told of a reader.
@@ -43,6 +49,8 @@ enum Condition {
     Offline,
     /// The host has no card for this terminal.
     Empty,
+    /// There is a card that this terminal could not pair with.
+    Unpaired,
     /// There is a card, but no vpcd to show it to.
     Waiting,
     /// Applications see the card.
@@ -94,7 +102,8 @@ impl Reader {
                 Ok(channel) => {
                     backoff = Backoff::new();
                     told.clear();
-                    let Err(error) = self.follow(channel).await;
+                    let line = Line::new(channel, self.deadline, self.pairer.clone());
+                    let Err(error) = self.follow(line).await;
                     error
                 }
                 Err(error) => error,
@@ -124,31 +133,48 @@ impl Reader {
     }
 
     /// Keeps the slot as the channel's host says, until the channel breaks.
-    async fn follow<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn follow<S: AsyncRead + AsyncWrite + Unpin + Send>(
         &self,
-        mut channel: Channel<S>,
+        mut line: Line<S>,
     ) -> Result<Infallible, ChannelError> {
         loop {
-            match channel.presence().clone() {
+            match line.presence().clone() {
                 Presence::Absent { reason } => {
                     self.tell(Condition::Empty, &reason);
-                    channel.next_event().await?;
+                    line.next_event().await?;
                 }
-                Presence::Present { atr } => self.insert(&mut channel, &atr).await?,
+                Presence::Present { atr } => match line.secure().await {
+                    Ok(()) => self.insert(&mut line, &atr).await?,
+                    Err(ChannelError::Unpaired(error)) => {
+                        self.leave_out(&mut line, &error.to_string()).await?
+                    }
+                    Err(error) => return Err(error),
+                },
             }
         }
     }
 
-    /// Keeps the card in the slot until the host takes it away.
-    async fn insert<S: AsyncRead + AsyncWrite + Unpin>(
+    /// Keeps a card that could not be paired out of the slot. It is not tried again by itself: each try may cost the
+    /// card holder one of the PIN's.
+    async fn leave_out<S: AsyncRead + AsyncWrite + Unpin + Send>(
         &self,
-        channel: &mut Channel<S>,
+        line: &mut Line<S>,
+        reason: &str,
+    ) -> Result<(), ChannelError> {
+        self.tell(Condition::Unpaired, reason);
+        line.next_event().await
+    }
+
+    /// Keeps the card in the slot until the host takes it away.
+    async fn insert<S: AsyncRead + AsyncWrite + Unpin + Send>(
+        &self,
+        line: &mut Line<S>,
         atr: &[u8],
     ) -> Result<(), ChannelError> {
         let mut backoff = Backoff::new();
         let mut told = false;
         loop {
-            let error = match self.fill(channel, atr).await? {
+            let error = match self.fill(line, atr).await? {
                 Removal::Card => return Ok(()),
                 Removal::Slot(error) => error,
             };
@@ -158,18 +184,18 @@ impl Reader {
             }
             tokio::select! {
                 () = backoff.pause() => {}
-                event = channel.next_event() => event?,
+                event = line.next_event() => event?,
             }
-            if !is_present(channel, atr) {
+            if !is_present(line, atr) {
                 return Ok(());
             }
         }
     }
 
     /// Puts the card into the slot and relays until it goes.
-    async fn fill<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn fill<S: AsyncRead + AsyncWrite + Unpin + Send>(
         &self,
-        channel: &mut Channel<S>,
+        line: &mut Line<S>,
         atr: &[u8],
     ) -> Result<Removal, ChannelError> {
         let mut vpcd = match Vpcd::connect(self.vpcd).await {
@@ -177,57 +203,57 @@ impl Reader {
             Err(error) => return Ok(Removal::Slot(error)),
         };
         self.tell(Condition::Inserted, "");
-        match self.relay(channel, &mut vpcd, atr).await {
+        match self.relay(line, &mut vpcd, atr).await {
             Ok(()) => Ok(Removal::Card),
             Err(Broken::Channel(error)) => Err(error),
             Err(Broken::Slot(error)) => {
-                channel.operate(Operation::PowerOff).await?;
+                line.operate(Operation::PowerOff).await?;
                 Ok(Removal::Slot(error))
             }
         }
     }
 
-    async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn relay<S: AsyncRead + AsyncWrite + Unpin + Send>(
         &self,
-        channel: &mut Channel<S>,
+        line: &mut Line<S>,
         vpcd: &mut Vpcd,
         atr: &[u8],
     ) -> Result<(), Broken> {
-        while is_present(channel, atr) {
+        while is_present(line, atr) {
             tokio::select! {
-                request = vpcd.next_request() => self.serve(channel, vpcd, atr, request?).await?,
-                event = channel.next_event() => event?,
+                request = vpcd.next_request() => self.serve(line, vpcd, atr, request?).await?,
+                event = line.next_event() => event?,
             }
         }
         Ok(())
     }
 
-    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send>(
         &self,
-        channel: &mut Channel<S>,
+        line: &mut Line<S>,
         vpcd: &mut Vpcd,
         atr: &[u8],
         request: Request,
     ) -> Result<(), Broken> {
         match request {
             Request::Atr => vpcd.reply(atr).await?,
-            Request::PowerOn => channel.operate(Operation::PowerOn).await?,
-            Request::PowerOff => channel.operate(Operation::PowerOff).await?,
-            Request::Reset => channel.operate(Operation::Reset).await?,
-            Request::Command(command) => self.exchange(channel, vpcd, &command).await?,
+            Request::PowerOn => line.operate(Operation::PowerOn).await?,
+            Request::PowerOff => line.operate(Operation::PowerOff).await?,
+            Request::Reset => line.operate(Operation::Reset).await?,
+            Request::Command(command) => self.exchange(line, vpcd, &command).await?,
         }
         Ok(())
     }
 
     /// The application gets an answer in any case; an exchange that went wrong ends the channel, lest a late
     /// answer be taken for the next command's.
-    async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send>(
         &self,
-        channel: &mut Channel<S>,
+        line: &mut Line<S>,
         vpcd: &mut Vpcd,
         command: &[u8],
     ) -> Result<(), Broken> {
-        let answer = channel.transmit(command, self.deadline).await;
+        let answer = line.transmit(command).await;
         match &answer {
             Ok(response) if (2..=usize::from(u16::MAX)).contains(&response.len()) => {
                 vpcd.reply(response).await?
@@ -244,8 +270,8 @@ impl Reader {
     }
 }
 
-fn is_present<S: AsyncRead + AsyncWrite + Unpin>(channel: &Channel<S>, inserted: &[u8]) -> bool {
-    matches!(channel.presence(), Presence::Present { atr } if atr == inserted)
+fn is_present<S: AsyncRead + AsyncWrite + Unpin + Send>(line: &Line<S>, inserted: &[u8]) -> bool {
+    matches!(line.presence(), Presence::Present { atr } if atr == inserted)
 }
 
 impl fmt::Display for Change<'_> {
@@ -253,6 +279,7 @@ impl fmt::Display for Change<'_> {
         let condition = match self.condition {
             Condition::Offline => "offline",
             Condition::Empty => "empty",
+            Condition::Unpaired => "unpaired",
             Condition::Waiting => "waiting for vpcd",
             Condition::Inserted => "inserted",
         };

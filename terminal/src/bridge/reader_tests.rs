@@ -26,9 +26,10 @@ async fn set_up() -> Setup {
         vpcd: vpcd.local_addr().unwrap(),
         deadline: Duration::from_millis(200),
         output: Output::new(true),
+        pairer: None,
     };
     let reader = tokio::spawn(async move {
-        let Err(error) = reader.follow(channel).await;
+        let Err(error) = reader.follow(Line::new(channel, reader.deadline, None)).await;
         error
     });
     Setup { host, vpcd, reader }

@@ -13,15 +13,18 @@ fn sample() -> Config {
 
 #[test]
 fn the_first_format_opens() {
-    assert_eq!(parse_config(Path::new("config.json"), CONFIG_1).unwrap(), sample());
+    assert_eq!(parse_versioned::<Config>(Path::new("config.json"), CONFIG_1, VERSION).unwrap(), sample());
 }
 
 #[test]
 fn a_later_format_is_named_and_damage_is_told() {
     let later = CONFIG_1.replace("\"version\": 1", "\"version\": 7");
     let path = Path::new("config.json");
-    assert!(matches!(parse_config(path, &later), Err(StateError::Version { found: 7, .. })));
-    assert!(matches!(parse_config(path, "{"), Err(StateError::Damaged(_))));
+    assert!(matches!(
+        parse_versioned::<Config>(path, &later, VERSION),
+        Err(StateError::Version { found: 7, .. })
+    ));
+    assert!(matches!(parse_versioned::<Config>(path, "{", VERSION), Err(StateError::Damaged(_))));
 }
 
 #[test]
