@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use cardhost_terminal::pairing::certificate::Identity;
 use futures_util::{SinkExt, StreamExt};
 use nix::{
     sys::signal::{Signal, kill},
@@ -27,6 +28,8 @@ use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
 };
+
+use crate::card::PIN;
 
 const SUBPROTOCOL: &str = "apdu.cardhost.v1";
 /// The management key of every card, AES-256.
@@ -111,15 +114,35 @@ impl Daemon {
         Ok(terminal)
     }
 
+    /// Makes a terminal with a certified pairing key, and its first certificate, in slot 9A; the PIN is [`PIN`].
+    pub async fn terminal_to_pair(&self, name: &str) -> Result<(Terminal, Identity)> {
+        self.operator.put(&format!("v1/terminals/{name}"), &json!({"owner": self.user})).await?;
+        let (pairing_key, pairing_csr) = device(name)?;
+        let (key, csr) = device(name)?;
+        let (terminal, owner, device) =
+            self.enrol_by(name, key, &json!({"csr": csr, "pairing_csr": pairing_csr})).await?;
+        let pairing = &device["pairing"];
+        let (certificate, authority) = (text(pairing, "pem")?, text(pairing, "authority_pem")?);
+        let identity = Identity::from_pem(&pairing_key, certificate, authority).context("usable PEM")?;
+        let pin = std::str::from_utf8(PIN)?;
+        let first = json!({"key_reference": "9A", "algorithm": "P-256", "pin": pin});
+        owner.post(&format!("v1/terminals/{name}/certificates"), &first).await?;
+        Ok((terminal, identity))
+    }
+
     /// Enrols a device of a terminal and logs its user in there, for the requests that follow.
     pub async fn enrol(&self, name: &str) -> Result<(Terminal, Rest)> {
         let (key, csr) = device(name)?;
-        let devices = format!("v1/terminals/{name}/devices");
-        let device = self.operator.post(&devices, &json!({"csr": csr})).await?;
+        let (terminal, owner, _) = self.enrol_by(name, key, &json!({"csr": csr})).await?;
+        Ok((terminal, owner))
+    }
+
+    async fn enrol_by(&self, name: &str, key: String, request: &Value) -> Result<(Terminal, Rest, Value)> {
+        let device = self.operator.post(&format!("v1/terminals/{name}/devices"), request).await?;
         let tls = tls(&self.ca, Some((text(&device, "pem")?, key)))?;
         let owner = Rest::new(&self.url, tls.clone())?.log_in(&self.user, &self.password).await?;
         let token = owner.token.clone().context("logged in")?;
-        Ok((Terminal { name: name.into(), url: self.url.clone(), tls, token }, owner))
+        Ok((Terminal { name: name.into(), url: self.url.clone(), tls, token }, owner, device))
     }
 
     /// Memory that its process has resident, KiB (proc(5), `VmRSS`).
@@ -142,15 +165,20 @@ impl Daemon {
 }
 
 impl Terminal {
-    /// Opens the terminal's channel; the card is present.
+    /// Opens the terminal's first channel; the card is present.
     pub async fn channel(&self) -> Result<Channel> {
+        self.channel_of("apdu-gate").await
+    }
+
+    /// Opens the terminal's channel of a protocol; the card is present.
+    pub async fn channel_of(&self, protocol: &str) -> Result<Channel> {
         let host = self.url.host_str().context("a host in the URL")?;
         let port = self.url.port_or_known_default().context("a port in the URL")?;
         let tcp = TcpStream::connect((host, port)).await?;
         tcp.set_nodelay(true)?;
         let tls = TlsConnector::from(Arc::new(self.tls.clone()));
         let stream = tls.connect(ServerName::try_from(host.to_owned())?, tcp).await?;
-        let path = format!("wss://{host}:{port}/v1/terminals/{}/channel?protocol=apdu-gate", self.name);
+        let path = format!("wss://{host}:{port}/v1/terminals/{}/channel?protocol={protocol}", self.name);
         let mut request = path.into_client_request()?;
         let bearer = HeaderValue::from_str(&format!("Bearer {}", self.token))?;
         request.headers_mut().insert("authorization", bearer);

@@ -8,6 +8,7 @@
 //! | `latency` | `apdu_in_vmm`, `apdu_unix`, `apdu_tls` |
 //! | `commit` | `commit`, `commit_together`, `commits_per_sync` |
 //! | `crypto` | `p256_sign`, `rsa2048_sign` |
+//! | `pairing` | `set_up`, `authenticate`, `set_up_over_authenticate`, `secure_messaging_overhead` |
 //!
 //! A figure and its floor are measured in turns, so that what else the machine does hits both alike. `ratio` is the
 //! figure's median divided by the floor's. Floors ([`floor`]) use system calls and no code of this project.
@@ -28,6 +29,7 @@ mod launcher;
 mod limits;
 mod memory;
 mod neighbour;
+mod pairing;
 mod start;
 mod wake;
 
@@ -84,6 +86,8 @@ enum What {
     Commit,
     /// Signatures by GENERAL AUTHENTICATE in the guest, beside the same code on the host and OpenSSL.
     Crypto,
+    /// Pairing of a card with a terminal, and secure messaging between them.
+    Pairing,
     /// The server of the TLS floor; started by `latency`.
     #[command(name = TLS_ECHO, hide = true)]
     TlsEcho,
@@ -102,6 +106,7 @@ fn main() -> anyhow::Result<()> {
         What::Latency => latency::measure(effort)?,
         What::Commit => commit::measure(effort)?,
         What::Crypto => crypto::measure(effort)?,
+        What::Pairing => pairing::measure(effort)?,
         What::TlsEcho => return tokio::runtime::Runtime::new()?.block_on(floor::tls::serve()),
     };
     report.print(arguments.json)
