@@ -40,10 +40,10 @@ class Host(contextlib.ExitStack):
         command = [self.programs / "cardhost", *words, "--data", self.data, "--json"]
         return run(command, stdin=stdin)
 
-    def desk(self, name, *keys):
+    def desk(self, name, *keys, secure=False):
         """The desk of that name; made with a card of these (key reference, algorithm) at the first call."""
         if name not in self.desks:
-            desk = Desk(self, name, 35963 + 16 * len(self.desks))
+            desk = Desk(self, name, 35963 + 16 * len(self.desks), secure)
             self.desks[name] = self.enter_context(desk)
             for key, algorithm in keys:
                 desk.create(key, algorithm)
@@ -71,9 +71,9 @@ class Host(contextlib.ExitStack):
 class Desk(contextlib.ExitStack):
     """A terminal: user, device, bridge, and a pcscd in a mount namespace of its own, so that it sees one card."""
 
-    def __init__(self, host, name, port):
+    def __init__(self, host, name, port, secure):
         super().__init__()
-        self.host, self.name, self.port = host, name, port
+        self.host, self.name, self.port, self.secure = host, name, port, secure
         self.directory = host.directory / name
         self.secrets = {}
 
@@ -130,7 +130,27 @@ class Desk(contextlib.ExitStack):
     def _start_bridge(self):
         # One reader: a second one would show PIV again, and clients that search all readers would find two keys.
         argv = [*self._terminal(), "--json", "bridge", "--protocol", "apdu-gate", "--vpcd", f"127.0.0.1:{self.port}"]
+        if self.secure:
+            argv += ["--secure", "--askpass", self._askpass()]
         self.bridge = self.enter_context(Service(f"bridge-{self.name}", argv, self.host.directory))
+
+    def _askpass(self):
+        """A program that says the PIN in a file, as soon as the card's first certificate has brought it."""
+        program = self.directory / "askpass"
+        program.write_text(f'#!/bin/sh\nwhile [ ! -s "{self.pin_file}" ]; do sleep 0.05; done\ncat "{self.pin_file}"\n')
+        program.chmod(0o700)
+        return program
+
+    @property
+    def pin_file(self):
+        """The file of the PIN that the bridge is told."""
+        return self.directory / "pin-for-bridge"
+
+    def tell_pin(self, pin):
+        """From now on the bridge is told this PIN."""
+        aside = self.directory / "pin-aside"
+        aside.write_text(pin + "\n")
+        aside.rename(self.pin_file)
 
     def _terminal(self):
         return [self.host.programs / "cardhost-terminal", "--state", self.directory / "state"]
@@ -155,6 +175,7 @@ class Desk(contextlib.ExitStack):
                       "--subject", f"CN={self.name} {key}", "--secrets-file", file, *words)
         if file.exists():
             self.secrets.update(json.loads(file.read_text()))
+            self.tell_pin(self.pin)
         self.certificate(key)
 
     def certificate(self, key):

@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod foreign;
 pub mod front;
 pub mod leftovers;
+pub mod pairing;
 pub mod piv;
 pub mod process;
 pub mod random;

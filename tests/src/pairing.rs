@@ -1,0 +1,109 @@
+//! A terminal that pairs itself with its card, by the terminal's own code over a test's channel.
+
+use cardhost_terminal::pairing::{
+    certificate::Identity,
+    flow::{self, Link, Pairings, PairingError},
+    scp03::{DIVERSIFICATION, KeySet},
+    session::{Session, SessionError},
+};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::{channel::Channel, terminal::Terminal};
+
+/// A device of a terminal: its certified pairing key, what it shares with the card, and the PIN that its user says.
+pub struct PairingDevice {
+    /// Its id at the host.
+    pub id: String,
+    /// Its certified key.
+    pub identity: Identity,
+    /// The pairing, if there is one.
+    pub kept: Option<KeySet>,
+    /// What the user answers.
+    pub pin: String,
+    /// How often the user was asked.
+    pub asked: usize,
+}
+
+impl PairingDevice {
+    /// Enrols a device with a pairing key, beside the terminal's own.
+    pub async fn enrol(terminal: &Terminal, pin: &str) -> Self {
+        let (key, csr) = request(&terminal.name);
+        let (_, device_csr) = request(&terminal.name);
+        let wish = json!({ "csr": device_csr, "pairing_csr": csr });
+        let enrolled = terminal.client.post(&terminal.path("devices"), wish).await.expect("a device");
+        let pem = |name: &str| enrolled["pairing"][name].as_str().expect("PEM").to_owned();
+        let identity = Identity::from_pem(&key.serialize_pem(), &pem("pem"), &pem("authority_pem"));
+        let id = enrolled["id"].as_str().expect("an id").into();
+        Self { id, identity: identity.expect("usable PEM"), kept: None, pin: pin.into(), asked: 0 }
+    }
+
+    /// What happens at insertion.
+    pub async fn insert(&mut self, channel: &mut Channel) -> Result<Session, PairingError> {
+        let Self { identity, kept, pin, asked, .. } = self;
+        flow::insert(&mut Way(channel), identity, &mut Kept { kept, pin, asked }).await
+    }
+}
+
+/// One command through a session; the card's response.
+pub async fn through(
+    session: &mut Session,
+    channel: &mut Channel,
+    command: &[u8],
+) -> Result<Vec<u8>, SessionError> {
+    let envelope = session.wrap(command)?;
+    Ok(session.unwrap(&channel.transmit(&envelope).await)?.to_vec())
+}
+
+/// A P-256 key and its certification request for this name.
+fn request(name: &str) -> (KeyPair, String) {
+    let key = KeyPair::generate().expect("a key");
+    let mut parameters = CertificateParams::default();
+    parameters.distinguished_name = DistinguishedName::new();
+    parameters.distinguished_name.push(DnType::CommonName, name);
+    let csr = parameters.serialize_request(&key).and_then(|csr| csr.pem()).expect("a certification request");
+    (key, csr)
+}
+
+struct Way<'a>(&'a mut Channel);
+
+/// The channel was closed.
+#[derive(Debug, thiserror::Error)]
+#[error("the channel is closed")]
+struct Closed;
+
+impl Link for Way<'_> {
+    type Error = Closed;
+
+    async fn exchange(&mut self, command: &[u8]) -> Result<Vec<u8>, Closed> {
+        self.0.attempt(command).await.ok_or(Closed)
+    }
+}
+
+struct Kept<'a> {
+    kept: &'a mut Option<KeySet>,
+    pin: &'a str,
+    asked: &'a mut usize,
+}
+
+impl Pairings for Kept<'_> {
+    fn find(&self, _: &[u8; DIVERSIFICATION]) -> Result<Option<KeySet>, PairingError> {
+        Ok(self.kept.clone())
+    }
+
+    fn keep(&mut self, _: &[u8; DIVERSIFICATION], set: &KeySet) -> Result<(), PairingError> {
+        *self.kept = Some(set.clone());
+        Ok(())
+    }
+
+    fn forget(&mut self, _: &[u8; DIVERSIFICATION]) -> Result<(), PairingError> {
+        *self.kept = None;
+        Ok(())
+    }
+
+    async fn ask_pin(&mut self) -> Result<Zeroizing<String>, PairingError> {
+        *self.asked += 1;
+        Ok(Zeroizing::new(self.pin.to_owned()))
+    }
+}
