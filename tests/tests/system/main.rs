@@ -10,6 +10,7 @@ mod foreign_authority;
 mod host_key;
 mod life_cycle;
 mod memory;
+mod pairing;
 mod park;
 mod process_isolation;
 mod random_kills;
