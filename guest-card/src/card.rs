@@ -27,11 +27,12 @@ use crate::{
     atr::ATR,
     configuration, control,
     nvm::{Nvm, SealKey, SealedState},
+    pairing::Ended,
     piv::{self, Piv},
     platform::Platform,
     rng::Generator,
     services::{Context, Shared},
-    session::Session,
+    session::Tunnel,
 };
 
 /// One card over the machine `P`.
@@ -65,9 +66,10 @@ impl Opening {
             None => return Err(Refusal::Inconsistent),
         };
         let pairing = configuration::protocols(nvm.part()).map_err(|_| Refusal::UnknownFormat)?;
-        let sessions = Protocol::ALL.map(|protocol| Session::new(protocol, &pairing));
+        let sessions = Protocol::ALL.map(|protocol| Tunnel::new(protocol, &pairing));
         let wants_default_keys = default_keys && head.is_none();
-        Ok(Running { nvm, generator, card, piv: Piv::default(), pairing, sessions, wants_default_keys })
+        let (piv, ended) = (Piv::default(), Ended::default());
+        Ok(Running { nvm, generator, card, piv, pairing, ended, sessions, wants_default_keys })
     }
 }
 
@@ -78,17 +80,19 @@ struct Running {
     card: CardId,
     piv: Piv,
     pairing: ProtocolPairing,
-    sessions: [Session; Protocol::ALL.len()],
+    /// What the command under way ends of the pairings with terminals.
+    ended: Ended,
+    sessions: [Tunnel; Protocol::ALL.len()],
     /// Development only: the card gets the well-known secrets at its first use, unless that personalises it. Not
     /// before: the host takes commits of started cards only.
     wants_default_keys: bool,
 }
 
 impl Running {
-    fn context<'a>(&'a mut self, platform: &'a mut dyn Platform) -> (Context<'a>, &'a mut [Session]) {
-        let Self { nvm, generator, card, piv, pairing, sessions, .. } = self;
+    fn context<'a>(&'a mut self, platform: &'a mut dyn Platform) -> (Context<'a>, &'a mut [Tunnel]) {
+        let Self { nvm, generator, card, piv, pairing, ended, sessions, .. } = self;
         let shared = Shared { nvm, generator, platform, card: *card };
-        (Context { piv, pairing, shared }, sessions)
+        (Context { piv, pairing, ended, shared }, sessions)
     }
 
     fn command(&mut self, command: Command, platform: &mut dyn Platform) -> Result<Answer, Failure> {
@@ -96,7 +100,17 @@ impl Running {
             self.set_default_keys(platform)?;
         }
         let (mut context, _) = self.context(platform);
-        control::execute(command, &mut context)
+        let answer = control::execute(command, &mut context);
+        self.end_sessions();
+        answer
+    }
+
+    /// Ends the sessions, on all protocols, of the pairings that the last command ended.
+    fn end_sessions(&mut self) {
+        let ended = core::mem::take(&mut self.ended);
+        if !ended.is_empty() {
+            self.sessions.iter_mut().for_each(|session| session.end_if(&ended, &self.pairing));
+        }
     }
 
     fn session_state(&self) -> SessionState {
@@ -109,7 +123,9 @@ impl Running {
             return Status::MEMORY_FAILURE.to_bytes().to_vec();
         }
         let (mut context, sessions) = self.context(platform);
-        sessions[protocol as usize].transmit(command, &mut context)
+        let answer = sessions[protocol as usize].transmit(command, &mut context);
+        self.end_sessions();
+        answer
     }
 
     fn set_default_keys(&mut self, platform: &mut dyn Platform) -> Result<(), Failure> {
@@ -147,7 +163,7 @@ impl<P: Platform> Card<P> {
     /// The port's stream was opened or closed: its session ends, with every PIN, key and selection in it.
     pub fn reset(&mut self, port: Port) {
         if let (State::Running(card), Port::Apdu(protocol)) = (&mut self.state, port) {
-            card.sessions[protocol as usize] = Session::new(protocol, &card.pairing);
+            card.sessions[protocol as usize] = Tunnel::new(protocol, &card.pairing);
         }
     }
 

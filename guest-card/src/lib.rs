@@ -1,11 +1,13 @@
 //! The card OS: a `no_std` library, whole and testable on the host.
 //!
 //! ```text
-//! Card::transmit ─┬─ control port ─▶ control ──────────────────────────┐
-//!                 └─ APDU port ─▶ session: logical channel, chain, Le  │
-//!                                    └─▶ router ─▶ isd · piv · uicc ◀──┘
-//!                                                     │
-//!                              services: nvm (sealed), rng, Platform
+//! Card::transmit ─┬─ control port ─▶ control ──────────────────────────────────┐
+//!                 └─ APDU port ─▶ tunnel: in plain or by a pairing session     │
+//!                                    ├─▶ pairing (its security domain) ◀───────┤
+//!                                    └─▶ session: logical channel, chain, Le   │
+//!                                           └─▶ router ─▶ isd · piv · uicc ◀───┘
+//!                                                            │
+//!                                     services: nvm (sealed), rng, Platform
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
@@ -23,6 +25,7 @@ mod control;
 pub mod crypto;
 mod isd;
 pub mod nvm;
+mod pairing;
 pub mod piv;
 pub mod platform;
 pub mod rng;

@@ -11,6 +11,7 @@ use cardhost_wire::{
 use crate::{
     container::{CardOs, Owner, SecureElement},
     nvm::{Change, Nvm, Part},
+    pairing::Ended,
     piv::{self, Piv},
     platform::Platform,
     rng::{Generator, Rng},
@@ -20,6 +21,7 @@ use crate::{
 pub struct Context<'a> {
     pub(crate) piv: &'a mut Piv,
     pub(crate) pairing: &'a mut ProtocolPairing,
+    pub(crate) ended: &'a mut Ended,
     pub(crate) shared: Shared<'a>,
 }
 
@@ -50,6 +52,16 @@ impl Context<'_> {
     /// The pairing of protocols with containers, and the services of the card OS, whose configuration it is.
     pub fn configuration(&mut self) -> (&mut ProtocolPairing, Services<'_, CardOs>) {
         (self.pairing, self.shared.lend())
+    }
+
+    /// The services of the card OS, whose the pairings with terminals are.
+    pub fn card_os(&mut self) -> Services<'_, CardOs> {
+        self.shared.lend()
+    }
+
+    /// The same, and where to note what a command ends.
+    pub(crate) fn pairings(&mut self) -> (&mut Ended, Services<'_, CardOs>) {
+        (self.ended, self.shared.lend())
     }
 }
 

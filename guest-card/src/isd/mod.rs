@@ -16,7 +16,7 @@ pub mod ec_key;
 mod install;
 pub mod key_set;
 pub mod personalisation;
-mod put_key;
+pub mod put_key;
 pub mod registry;
 mod status;
 mod store_data;

@@ -60,6 +60,16 @@ enum Keys<'a> {
     Public { kid: u8, point: &'a [u8] },
 }
 
+/// A key set that PUT KEY brought, decrypted and checked.
+pub struct PresentedSet {
+    /// Its key version number.
+    pub kvn: u8,
+    /// ENC, MAC and DEK, of one length.
+    pub keys: [Secret; 3],
+    /// Version and check values: the command's answer once the set is stored.
+    pub answer: Vec<u8>,
+}
+
 #[derive(Clone, Copy)]
 struct AesComponent<'a> {
     encrypted: &'a [u8],
@@ -81,6 +91,17 @@ impl<'a> PutKey<'a> {
             kid => elliptic(kid, components)?,
         };
         Ok(Self { replaced: apdu.p1, kvn, keys })
+    }
+
+    /// The key set in it.
+    ///
+    /// # Errors
+    /// `6A80`: another kind of key, or a key that does not fit its check value.
+    pub fn key_set(&self, authority: Authority<'_>) -> Result<PresentedSet, Status> {
+        match &self.keys {
+            Keys::Set(components) => presented_set(authority, self.kvn, components),
+            _ => Err(Status::WRONG_DATA),
+        }
     }
 }
 
@@ -138,7 +159,10 @@ pub fn put_key(
     PutKey { replaced, kvn, keys }: &PutKey<'_>,
 ) -> Result<Vec<u8>, Status> {
     match keys {
-        Keys::Set(components) => put_set(authority, services, domain, *replaced, *kvn, components),
+        Keys::Set(components) => {
+            let set = presented_set(authority, *kvn, components)?;
+            put_set(authority, services, domain, *replaced, set)
+        }
         Keys::Private { kid, scalar } => {
             let scalar = decrypted(authority, scalar)?;
             let key = PrivateKey::from_bytes(Algorithm::P256, &scalar).map_err(|_| Status::WRONG_DATA)?;
@@ -166,9 +190,21 @@ fn put_set(
     services: &mut Services<'_>,
     domain: Domain,
     replaced: u8,
+    PresentedSet { kvn, keys, answer }: PresentedSet,
+) -> Result<Vec<u8>, Status> {
+    let mut registry = Registry::load(services.nvm())?;
+    let set = StoredKeySet::new(kvn, implementation(&registry, domain, kvn), keys);
+    let replaced = replaced_set(authority, services.nvm(), domain, replaced)?;
+    let slot = slot_of_set(services.nvm(), domain, replaced, kvn)?;
+    services.commit(personalised(&mut registry, domain, set.put(Change::new(), domain, slot))?)?;
+    Ok(answer)
+}
+
+fn presented_set(
+    authority: Authority<'_>,
     kvn: u8,
     components: &[AesComponent<'_>; 3],
-) -> Result<Vec<u8>, Status> {
+) -> Result<PresentedSet, Status> {
     let [enc, mac, dek] = components.map(|component| aes_key(authority, component));
     let keys = [enc?, mac?, dek?];
     let mut answer = Vec::from([kvn]);
@@ -178,12 +214,7 @@ fn put_set(
     if keys.iter().any(|key| key.0.len() != keys[0].0.len()) {
         return Err(Status::WRONG_DATA);
     }
-    let mut registry = Registry::load(services.nvm())?;
-    let set = StoredKeySet::new(kvn, implementation(&registry, domain, kvn), keys);
-    let replaced = replaced_set(authority, services.nvm(), domain, replaced)?;
-    let slot = slot_of_set(services.nvm(), domain, replaced, kvn)?;
-    services.commit(personalised(&mut registry, domain, set.put(Change::new(), domain, slot))?)?;
-    Ok(answer)
+    Ok(PresentedSet { kvn, keys, answer })
 }
 
 /// Decrypts a key and compares its check value. The clear length may stand before the encrypted value, and must where

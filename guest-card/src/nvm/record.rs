@@ -16,6 +16,8 @@ pub struct Partition<C = SecureElement>(u16, PhantomData<C>);
 impl Partition<CardOs> {
     /// The card's configuration.
     pub const CARD: Self = Self(0x0000, PhantomData);
+    /// Pairing with terminals.
+    pub const PAIRING: Self = Self(0xF000, PhantomData);
 }
 
 impl Partition<SecureElement> {

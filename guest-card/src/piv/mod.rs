@@ -39,6 +39,9 @@ use cardhost_wire::{
 };
 
 pub use record::credentials;
+pub(crate) use reference_data::{Value, verify_pin};
+pub(crate) use request::certification_request;
+pub(crate) use session::PinVerified;
 pub use session::Session;
 
 use crate::services::Services;

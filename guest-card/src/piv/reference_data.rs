@@ -84,7 +84,7 @@ pub(super) fn verify(
 }
 
 /// Checks the PIN; a wrong one counts.
-pub(super) fn verify_pin(services: &mut Services<'_>, presented: &Value) -> Result<PinVerified, Status> {
+pub(crate) fn verify_pin(services: &mut Services<'_>, presented: &Value) -> Result<PinVerified, Status> {
     let Presented(data) = present(services, Reference::Pin, presented)?;
     data.commit(services)?;
     Ok(PinVerified::new())

@@ -21,7 +21,7 @@ const UNSTRUCTURED_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.84
 const UNIQUE: usize = 16;
 
 /// A request for this subject, signed by the key that it is for (DER).
-pub(super) fn certification_request(
+pub(crate) fn certification_request(
     subject: Name,
     key: &PrivateKey,
     rng: &mut impl CryptoRng,

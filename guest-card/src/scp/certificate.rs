@@ -11,6 +11,7 @@ use x509_cert::{
     ext::pkix::{
         AuthorityKeyIdentifier, BasicConstraints, CertificatePolicies, KeyUsage, SubjectKeyIdentifier,
     },
+    name::Name,
 };
 
 use crate::crypto::VerifyingKey;
@@ -62,6 +63,18 @@ impl Authority {
         Self { key, below: None }
     }
 
+    /// Verifies that a certificate (DER) is an authority's, signed by its own key.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn self_signed(der: &[u8]) -> Result<Verified, Refused> {
+        let certificate = Certificate::from_der(der).map_err(|_| Refused::Malformed)?;
+        let key = public_key(&certificate).ok_or(Refused::Malformed)?;
+        let verified = Self::root(key).verify(der)?;
+        verified.path_length()?;
+        Ok(verified)
+    }
+
     /// Verifies a certificate (DER) by this authority's key.
     ///
     /// # Errors
@@ -94,6 +107,16 @@ impl Authority {
 }
 
 impl Verified {
+    /// The certified key.
+    pub const fn key(&self) -> &VerifyingKey {
+        &self.key
+    }
+
+    /// Whose key it is.
+    pub fn subject(&self) -> &Name {
+        self.certificate.tbs_certificate().subject()
+    }
+
     /// How many authorities may follow this one.
     fn path_length(&self) -> Result<Option<u8>, Refused> {
         let tbs = self.certificate.tbs_certificate();

@@ -8,12 +8,12 @@
 //! Open ─── a bad MAC · a command in plain · another set-up · SELECT · reset ─▶ Closed
 //! ```
 
-mod certificate;
+pub mod certificate;
 mod chain;
 mod level;
-mod messaging;
+pub mod messaging;
 pub mod scp03;
-mod scp11;
+pub mod scp11;
 mod set_up;
 
 use alloc::{boxed::Box, vec::Vec};

@@ -29,6 +29,8 @@ use crate::{
     isd::ec_key::Variant,
 };
 
+/// Key usage of full protection, and AES-128: what [`Agreement::shared`] tells of them.
+pub const FULL_AES_128: [u8; 3] = [0x3C, AES, 16];
 /// The protocol's number.
 pub const PROTOCOL: u8 = 0x11;
 /// Keys that are derived: receipt, S-ENC, S-MAC, S-RMAC, S-DEK.
@@ -68,6 +70,11 @@ impl<'a> Agreement<'a> {
             return Err(Status::WRONG_DATA);
         }
         Ok(Self { variant, protection, shared: [usage, kind, length], ephemeral, whole })
+    }
+
+    /// Key usage, type and length as sent.
+    pub const fn shared(&self) -> [u8; 3] {
+        self.shared
     }
 
     /// Which SCP11 it asks for.

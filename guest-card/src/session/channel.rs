@@ -43,6 +43,11 @@ impl Channel {
         self.secure.is_closed() && self.selected.is_initial(container)
     }
 
+    /// True if a secure channel is open or being set up.
+    pub const fn has_secure_channel(&self) -> bool {
+        !self.secure.is_closed()
+    }
+
     /// SELECT by DF name. It ends the secure channel, also where the application keeps its security status otherwise.
     ///
     /// # Errors

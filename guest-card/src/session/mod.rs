@@ -14,6 +14,7 @@ mod chain;
 mod channel;
 mod class;
 mod response;
+mod tunnel;
 
 use alloc::vec::Vec;
 
@@ -29,6 +30,7 @@ use chain::Chain;
 use channel::Channel;
 use class::Class;
 use response::Pending;
+pub use tunnel::Tunnel;
 
 /// Logical channels per protocol, the basic channel included.
 const CHANNELS: usize = 4;
@@ -40,7 +42,7 @@ const BY_DF_NAME: u8 = 0x04;
 /// SELECT by file identifier (ibid.).
 const BY_FILE_ID: u8 = 0x00;
 
-/// The state of one communication protocol from its reset on.
+/// The state of the applications on one communication protocol, from its reset on.
 pub struct Session {
     protocol: Protocol,
     channels: [Option<Channel>; CHANNELS],
@@ -74,10 +76,30 @@ impl Session {
         answer.unwrap_or_else(ResponseApdu::from).to_bytes()
     }
 
+    /// Another application than these is selected on the basic channel.
+    fn leave(&mut self, pairing: &ProtocolPairing) {
+        self.channels[0] = Some(Channel::root(pairing.container(self.protocol)));
+        self.chain = Chain::default();
+    }
+
+    /// True if a secure channel is open, or being set up, on the basic channel.
+    fn has_secure_channel(&self) -> bool {
+        self.channels[0].as_ref().is_some_and(Channel::has_secure_channel)
+    }
+
     fn receive(
         &mut self,
         command: &CommandApdu<'_>,
         context: &mut Context<'_>,
+    ) -> Result<ResponseApdu, Status> {
+        self.receive_for(command, |session, class, whole| session.execute(class, whole, context))
+    }
+
+    /// Receives a command for whoever executes it once it is whole.
+    fn receive_for(
+        &mut self,
+        command: &CommandApdu<'_>,
+        execute: impl FnOnce(&mut Self, Class, &CommandApdu<'_>) -> Result<ResponseApdu, Status>,
     ) -> Result<ResponseApdu, Status> {
         let class = Class::parse(command.cla)?;
         self.channel(class.channel())?;
@@ -90,8 +112,14 @@ impl Session {
         }
         let data = self.chain.finish(class, command)?;
         let whole = CommandApdu { cla: class.of_whole(), data: &data, ..*command };
-        self.pending = Pending::new(class.channel(), self.execute(class, &whole, context)?);
-        Ok(self.pending.next(command.le))
+        let response = execute(self, class, &whole)?;
+        Ok(self.answer(class.channel(), response, command.le))
+    }
+
+    /// The beginning of a response, by Le.
+    fn answer(&mut self, channel: usize, response: ResponseApdu, le: Option<u32>) -> ResponseApdu {
+        self.pending = Pending::new(channel, response);
+        self.pending.next(le)
     }
 
     fn execute(
