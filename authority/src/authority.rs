@@ -8,22 +8,19 @@ use std::{
 };
 
 use rcgen::{
-    CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose, RevocationReason, RevokedCertParams,
-    SerialNumber, SubjectPublicKeyInfo,
+    CertificateRevocationListParams, KeyIdMethod, RevocationReason, RevokedCertParams, SerialNumber,
+    SubjectPublicKeyInfo,
 };
 use rustls::ServerConfig;
-use rustls_pki_types::CertificateSigningRequestDer;
 use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
-use x509_parser::{
-    certification_request::X509CertificationRequest, parse_x509_certificate, prelude::FromDer as _,
-};
+use x509_parser::parse_x509_certificate;
 
 use crate::{
-    ca::{Ca, CaError, limit},
+    ca::{Ca, CaError, CaName, limit},
     challenges::{Challenge, Challenges, Exhausted, Unusable},
     ocsp,
+    request::Request,
     service::{self, Credential, TlsError},
     store::{Issued, Revocation, Store, StoreError},
     verify::{self, Reason},
@@ -57,6 +54,9 @@ pub enum IssueError {
     /// The request asks for a key size that is not offered.
     #[error("the key must be RSA-2048, RSA-3072, P-256 or P-384")]
     UnsupportedKey,
+    /// The key is not one to pair with.
+    #[error("a key to pair with must be P-256")]
+    UnsupportedPairingKey,
     /// A renewal of what this authority has not certified.
     #[error("this key and subject have no valid certificate here")]
     NothingToRenew,
@@ -97,7 +97,8 @@ const REASONS: [(&str, RevocationReason); 6] = [
 
 /// The authority over its folder.
 pub struct Authority {
-    pub(crate) issuing: Ca,
+    issuing: Ca,
+    pairing: Ca,
     service: Ca,
     store: Store,
     challenges: Challenges,
@@ -112,6 +113,7 @@ impl Authority {
         std::fs::create_dir_all(folder)?;
         Ok(Self {
             issuing: Ca::open(folder, "issuing-ca", "cardhost issuing CA")?,
+            pairing: Ca::open(folder, "pairing-ca", "cardhost pairing CA")?,
             service: Ca::open(folder, "service-ca", "cardhost authority service CA")?,
             store: Store::open(&folder.join("authority.sqlite"))?,
             challenges: Challenges::default(),
@@ -149,28 +151,43 @@ impl Authority {
         service::server_tls(&self.service, addresses)
     }
 
-    /// Issues a certificate (DER) for a PKCS#10 request (DER); the same request gets the same certificate.
-    pub(crate) fn enroll(&self, request: &[u8]) -> Result<Vec<u8>, IssueError> {
-        let hash: [u8; 32] = Sha256::digest(request).into();
-        if let Some(earlier) = self.store.by_request(&hash)? {
+    /// The certification authority of this name.
+    pub(crate) const fn ca(&self, name: CaName) -> &Ca {
+        match name {
+            CaName::Issuing => &self.issuing,
+            CaName::Pairing => &self.pairing,
+        }
+    }
+
+    /// Issues a certificate (DER) for a PKCS#10 request (DER); the same request gets the same certificate as long as
+    /// that is valid.
+    pub(crate) fn enroll(&self, ca: CaName, request: &[u8]) -> Result<Vec<u8>, IssueError> {
+        let hash = match ca {
+            CaName::Issuing => hash(b"", request),
+            CaName::Pairing => hash(b"pairing\0", request),
+        };
+        if let Some(earlier) = self.store.by_request(&hash, now())? {
             return Ok(earlier.der);
         }
-        let issued = self.sign(&Request::parse(request)?)?;
-        Ok(self.store.issue(&issued, &hash)?.der)
+        let issued = self.sign(&Request::parse(ca, request)?)?;
+        Ok(self.store.issue(&issued, &hash, now())?.der)
     }
 
     /// Issues a new certificate for a key and subject that have a valid one; the same request gets the same
     /// renewal, also where it got the first certificate before.
-    pub(crate) fn renew(&self, request: &[u8]) -> Result<Vec<u8>, IssueError> {
-        let hash: [u8; 32] = Sha256::new_with_prefix(b"renewal\0").chain_update(request).finalize().into();
-        if let Some(earlier) = self.store.by_request(&hash)? {
+    pub(crate) fn renew(&self, ca: CaName, request: &[u8]) -> Result<Vec<u8>, IssueError> {
+        let hash = match ca {
+            CaName::Issuing => hash(b"renewal\0", request),
+            CaName::Pairing => hash(b"pairing renewal\0", request),
+        };
+        if let Some(earlier) = self.store.by_request(&hash, now())? {
             return Ok(earlier.der);
         }
-        let request = Request::parse(request)?;
-        if !self.store.is_certified(&request.public_key, &request.subject, now())? {
+        let request = Request::parse(ca, request)?;
+        if !self.store.is_certified(ca, &request.public_key, &request.subject, now())? {
             return Err(IssueError::NothingToRenew);
         }
-        Ok(self.store.issue(&self.sign(&request)?, &hash)?.der)
+        Ok(self.store.issue(&self.sign(&request)?, &hash, now())?.der)
     }
 
     fn sign(&self, request: &Request) -> Result<Issued, IssueError> {
@@ -183,8 +200,9 @@ impl Authority {
         parameters.serial_number = Some(SerialNumber::from_slice(&serial));
         let not_after = parameters.not_after.unix_timestamp();
         let key = SubjectPublicKeyInfo::from_der(&request.public_key)?;
-        let certificate = parameters.signed_by(&key, &self.issuing.issuer)?;
+        let certificate = parameters.signed_by(&key, &self.ca(request.ca).issuer)?;
         Ok(Issued {
+            ca: request.ca,
             serial: serial.to_vec(),
             der: certificate.der().to_vec(),
             subject: request.subject.clone(),
@@ -211,7 +229,8 @@ impl Authority {
             Err(Unusable::Unknown) => return Ok(Err("unknown-challenge")),
             Err(Unusable::Expired) => return Ok(Err("expired-challenge")),
         };
-        Ok(match self.issued(certificate)? {
+        let issued = self.issued(certificate)?.filter(|issued| issued.ca == CaName::Issuing);
+        Ok(match issued {
             Some(issued) => verify::judge(&issued, now(), &challenge, signature),
             None => Err("unknown-issuer"),
         })
@@ -222,7 +241,7 @@ impl Authority {
         REASONS.iter().find(|(name, _)| *name == reason).ok_or(RevokeError::UnknownReason)?;
         let issued = self.issued(certificate)?.ok_or(RevokeError::Unknown)?;
         let revocation = Revocation { at: now(), reason: reason.to_owned() };
-        Ok(self.store.revoke(&issued.serial, &revocation)?)
+        Ok(self.store.revoke(&issued, &revocation)?)
     }
 
     /// The record of a certificate (DER), if it is, byte for byte, one that this authority issued.
@@ -232,9 +251,9 @@ impl Authority {
         Ok(issued.filter(|issued| issued.der == certificate))
     }
 
-    /// The current CRL, DER (RFC 5280, 5).
-    pub(crate) fn crl(&self) -> Result<Vec<u8>, IssueError> {
-        let (number, revoked) = self.store.revoked()?;
+    /// The current CRL of one of the authorities, DER (RFC 5280, 5).
+    pub(crate) fn crl(&self, ca: CaName) -> Result<Vec<u8>, IssueError> {
+        let (number, revoked) = self.store.revoked(ca)?;
         let this_update = OffsetDateTime::now_utc();
         let parameters = CertificateRevocationListParams {
             this_update,
@@ -244,67 +263,22 @@ impl Authority {
             revoked_certs: revoked.iter().filter_map(entry).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        Ok(parameters.signed_by(&self.issuing.issuer)?.der().to_vec())
+        Ok(parameters.signed_by(&self.ca(ca).issuer)?.der().to_vec())
     }
 
-    /// The answer to an OCSP request, both DER.
+    /// The answer to an OCSP request, both DER. Only certificates of the issuing authority have this service.
     pub(crate) fn ocsp(&self, request: &[u8]) -> Vec<u8> {
-        ocsp::respond(&self.issuing, request, |serial| self.store.by_serial(serial))
+        ocsp::respond(&self.issuing, request, |serial| self.issued_to_users(serial))
+    }
+
+    fn issued_to_users(&self, serial: &[u8]) -> Result<Option<Issued>, StoreError> {
+        let found = self.store.by_serial(serial)?;
+        Ok(found.filter(|issued| issued.ca == CaName::Issuing))
     }
 }
 
-/// A checked certification request.
-struct Request {
-    parameters: CertificateParams,
-    subject: String,
-    public_key: Vec<u8>,
-}
-
-impl Request {
-    /// The signature is verified by the parser; of what is requested only subject and subject alternative names
-    /// are kept.
-    fn parse(request: &[u8]) -> Result<Self, IssueError> {
-        let der = CertificateSigningRequestDer::from(request);
-        let requested =
-            CertificateSigningRequestParams::from_der(&der).map_err(|_| IssueError::BadRequest)?;
-        let (rest, parsed) =
-            X509CertificationRequest::from_der(request).map_err(|_| IssueError::BadRequest)?;
-        let information = &parsed.certification_request_info;
-        if !rest.is_empty() {
-            return Err(IssueError::BadRequest);
-        }
-        if !is_supported(&information.subject_pki) {
-            return Err(IssueError::UnsupportedKey);
-        }
-        let mut parameters = requested.params;
-        parameters.is_ca = IsCa::ExplicitNoCa;
-        parameters.key_usages = usages(&information.subject_pki);
-        parameters.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::EmailProtection];
-        parameters.use_authority_key_identifier_extension = true;
-        Ok(Self {
-            subject: information.subject.to_string(),
-            public_key: information.subject_pki.raw.to_vec(),
-            parameters,
-        })
-    }
-}
-
-fn is_supported(key: &x509_parser::x509::SubjectPublicKeyInfo<'_>) -> bool {
-    use x509_parser::public_key::PublicKey;
-    match key.parsed() {
-        Ok(PublicKey::RSA(key)) => matches!(key.key_size(), 2048 | 3072),
-        Ok(PublicKey::EC(point)) => matches!(point.key_size(), 256 | 384),
-        _ => false,
-    }
-}
-
-/// A card's key may also serve key establishment (RFC 5480, 3; RFC 3279, 2.3.1): clients offer it only if its
-/// certificate says so.
-fn usages(key: &x509_parser::x509::SubjectPublicKeyInfo<'_>) -> Vec<KeyUsagePurpose> {
-    let is_rsa = matches!(key.parsed(), Ok(x509_parser::public_key::PublicKey::RSA(_)));
-    let establishment = if is_rsa { KeyUsagePurpose::KeyEncipherment } else { KeyUsagePurpose::KeyAgreement };
-    vec![KeyUsagePurpose::DigitalSignature, establishment]
+fn hash(kind: &[u8], request: &[u8]) -> [u8; 32] {
+    Sha256::new_with_prefix(kind).chain_update(request).finalize().into()
 }
 
 fn entry(issued: &Issued) -> Option<RevokedCertParams> {

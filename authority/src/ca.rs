@@ -36,6 +36,30 @@ pub enum CaError {
     Making(#[from] rcgen::Error),
 }
 
+/// Which of the authorities that certify keys. Behind EST the pairing one has its name as label (RFC 7030, 3.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaName {
+    /// Keys of users in cards.
+    Issuing,
+    /// Keys with which cards and terminals pair.
+    Pairing,
+}
+
+impl CaName {
+    /// Its name in the database.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Issuing => "issuing",
+            Self::Pairing => "pairing",
+        }
+    }
+
+    /// The one of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Issuing, Self::Pairing].into_iter().find(|ca| ca.name() == name)
+    }
+}
+
 /// A certification authority.
 pub struct Ca {
     /// Its name, key and usages, to sign with.

@@ -8,8 +8,10 @@
 //!                    Authority: ca (signs) · challenges (memory) · store (SQLite)
 //! ```
 //!
-//! Two certification authorities are kept apart: the *issuing* one signs cards' certificates; the *service* one signs
-//! this server's TLS certificate and the credentials of hosts. A card's certificate is thus never a host's credential.
+//! Three certification authorities are kept apart: the *issuing* one signs certificates of users' keys in cards; the
+//! *pairing* one, behind the EST label `pairing`, those of the keys with which cards and terminals pair; the *service* one
+//! signs this server's TLS certificate and the credentials of hosts. A card's certificate is thus never a host's credential,
+//! and a user's key in a card pairs with nothing.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -18,6 +20,7 @@ mod ca;
 mod challenges;
 mod http;
 mod ocsp;
+mod request;
 mod server;
 mod service;
 mod store;

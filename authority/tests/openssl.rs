@@ -1,5 +1,8 @@
 //! The authority over its real TLS server, with OpenSSL as the independent client and judge.
 
+#[path = "openssl/pairing.rs"]
+mod pairing;
+
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},

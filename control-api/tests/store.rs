@@ -50,6 +50,7 @@ fn insert_card(transaction: &rusqlite::Transaction<'_>) -> rusqlite::Result<()> 
         atr: None,
         state: CardState::InUse,
         created_at: Timestamp::UNIX_EPOCH,
+        revocations: None,
     };
     cards::insert(transaction, &record)
 }

@@ -53,14 +53,34 @@ impl Authority {
         ]
     }
 
-    /// Serial numbers of the certificates that were issued and not revoked.
+    /// Serial numbers of the certificates for users' keys that were issued and not revoked.
     pub fn valid(&self) -> BTreeSet<String> {
         self.serials(VALID)
     }
 
-    /// Serial numbers of all certificates that were issued.
+    /// Serial numbers of all certificates for users' keys that were issued.
     pub fn issued(&self) -> BTreeSet<String> {
-        self.serials("SELECT hex(serial) FROM certificates")
+        self.serials("SELECT hex(serial) FROM certificates WHERE ca = 'issuing'")
+    }
+
+    /// Serial numbers of the certificates for pairing keys that were issued and not revoked.
+    pub fn valid_to_pair(&self) -> BTreeSet<String> {
+        self.serials(VALID_TO_PAIR)
+    }
+
+    /// A copy of its data folder. It must not run.
+    pub fn copy(&self) -> TempDir {
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        copy_files(self.data(), copy.path());
+        copy
+    }
+
+    /// Puts a copy of its data folder back. It must not run.
+    pub fn put_back(&self, copy: &TempDir) {
+        for file in std::fs::read_dir(self.data()).expect("its folder") {
+            std::fs::remove_file(file.expect("a file").path()).expect("a file");
+        }
+        copy_files(copy.path(), self.data());
     }
 
     fn serials(&self, query: &str) -> BTreeSet<String> {
@@ -68,12 +88,25 @@ impl Authority {
     }
 }
 
-/// Serial numbers of the certificates that the authority of this data folder issued and did not revoke.
+/// Serial numbers of the certificates for users' keys that the authority of this data folder issued and did not revoke.
 pub fn valid(data: &Path) -> BTreeSet<String> {
     serials(data, VALID)
 }
 
-const VALID: &str = "SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL";
+/// The same of certificates for pairing keys.
+pub fn valid_to_pair(data: &Path) -> BTreeSet<String> {
+    serials(data, VALID_TO_PAIR)
+}
+
+const VALID: &str = "SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL AND ca = 'issuing'";
+const VALID_TO_PAIR: &str = "SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL AND ca = 'pairing'";
+
+fn copy_files(from: &Path, to: &Path) {
+    for file in std::fs::read_dir(from).expect("a folder") {
+        let file = file.expect("a file");
+        std::fs::copy(file.path(), to.join(file.file_name())).expect("a copy");
+    }
+}
 
 fn serials(data: &Path, query: &str) -> BTreeSet<String> {
     let path = data.join("authority.sqlite");

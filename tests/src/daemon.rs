@@ -86,6 +86,13 @@ impl Daemon {
         self.server = serve(&self.program, self.directory.path(), &address, &options).await;
     }
 
+    /// The same with other options of `cardhost serve` from now on.
+    pub async fn restart_as(&mut self, options: Vec<OsString>) {
+        let isolation = cards_are_processes().then(|| PROCESS_ISOLATION.into());
+        self.options = isolation.into_iter().chain(options).collect();
+        self.restart().await;
+    }
+
     /// Its data directory.
     pub fn data(&self) -> &Path {
         self.directory.path()

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 /// Rows that no moment of a host at rest may show, and how to count them.
-const HALF_DONE: [(&str, &str); 8] = [
+const HALF_DONE: [(&str, &str); 9] = [
     ("records without card", "SELECT count(*) FROM records WHERE card NOT IN (SELECT card FROM cards)"),
     (
         "credentials without card",
@@ -28,6 +28,7 @@ const HALF_DONE: [(&str, &str); 8] = [
         "cards without credential",
         "SELECT count(*) FROM cards WHERE card NOT IN (SELECT card FROM credentials)",
     ),
+    ("cards half certified to pair", "SELECT count(*) FROM pairing_keys WHERE request IS NOT NULL"),
     ("cards without head", "SELECT count(*) FROM cards WHERE head IS NULL AND epoch > 0"),
     ("cards with a receipt", "SELECT count(*) FROM cards WHERE card IN (SELECT card FROM receipts)"),
 ];
@@ -38,12 +39,17 @@ const UNSETTLED: &str = "SELECT (SELECT count(*) FROM intents)
     + (SELECT count(*) FROM revocations WHERE state = 'queued')";
 
 /// What a host without cards keeps nothing in.
-const TABLES_OF_CARDS: [&str; 6] =
-    ["cards", "records", "credentials", "certificates", "intents", "revocations"];
+const TABLES_OF_CARDS: [&str; 7] =
+    ["cards", "records", "credentials", "certificates", "pairing_keys", "intents", "revocations"];
 
 /// How much of what was begun is neither done nor undone.
 pub fn unsettled(data: &Path) -> i64 {
     count(&open(data), UNSETTLED)
+}
+
+/// How many cards the authority certified to pair.
+pub fn certified_cards(data: &Path) -> usize {
+    count(&open(data), "SELECT count(*) FROM pairing_keys") as usize
 }
 
 /// The database is whole and nothing in it is half done.

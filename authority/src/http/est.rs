@@ -1,8 +1,10 @@
-//! Enrolment over Secure Transport (RFC 7030, 4.1 and 4.2; bodies in base64 as RFC 8951 has them).
+//! Enrolment over Secure Transport (RFC 7030, 4.1 and 4.2; bodies in base64 as RFC 8951 has them). Which
+//! authority is asked stands in the path as its label (3.2.2).
 
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     body::Bytes,
     extract::State,
     http::header,
@@ -17,35 +19,47 @@ use cms::{
 use der::{Any, Decode, Encode as _, asn1::SetOfVec, oid::ObjectIdentifier};
 
 use super::problem::{Problem, internal};
-use crate::{Authority, IssueError};
+use crate::{Authority, IssueError, ca::CaName};
 
 const ID_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.1");
 const ID_SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
 /// Base64 lines as MIME has them.
 const LINE: usize = 76;
 
-/// `GET /.well-known/est/cacerts`.
-pub async fn ca_certificates(State(authority): State<Arc<Authority>>) -> Result<Response, Problem> {
-    certificates(&authority.issuing.der)
+/// `GET …/cacerts`.
+pub async fn ca_certificates(
+    State(authority): State<Arc<Authority>>,
+    Extension(ca): Extension<CaName>,
+) -> Result<Response, Problem> {
+    certificates(&authority.ca(ca).der)
 }
 
-/// `POST /.well-known/est/simpleenroll`.
-pub async fn enroll(State(authority): State<Arc<Authority>>, body: Bytes) -> Result<Response, Problem> {
-    answer(authority, body, Authority::enroll).await
+/// `POST …/simpleenroll`.
+pub async fn enroll(
+    State(authority): State<Arc<Authority>>,
+    Extension(ca): Extension<CaName>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    answer(authority, ca, body, Authority::enroll).await
 }
 
-/// `POST /.well-known/est/simplereenroll`.
-pub async fn renew(State(authority): State<Arc<Authority>>, body: Bytes) -> Result<Response, Problem> {
-    answer(authority, body, Authority::renew).await
+/// `POST …/simplereenroll`.
+pub async fn renew(
+    State(authority): State<Arc<Authority>>,
+    Extension(ca): Extension<CaName>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    answer(authority, ca, body, Authority::renew).await
 }
 
 async fn answer(
     authority: Arc<Authority>,
+    ca: CaName,
     body: Bytes,
-    issue: fn(&Authority, &[u8]) -> Result<Vec<u8>, IssueError>,
+    issue: fn(&Authority, CaName, &[u8]) -> Result<Vec<u8>, IssueError>,
 ) -> Result<Response, Problem> {
     let request = decode(&body)?;
-    let issued = tokio::task::spawn_blocking(move || issue(&authority, &request));
+    let issued = tokio::task::spawn_blocking(move || issue(&authority, ca, &request));
     certificates(&issued.await.map_err(|error| internal(&error))??)
 }
 

@@ -15,7 +15,7 @@ use axum::{
     routing::{get, post},
 };
 
-use crate::Authority;
+use crate::{Authority, ca::CaName};
 use problem::Problem;
 
 /// Longest request body.
@@ -28,21 +28,43 @@ pub struct IsHost(pub bool);
 /// All paths. Everything that is not public needs a host's credential.
 pub fn router(authority: Arc<Authority>) -> Router {
     let hosts = Router::new()
-        .route("/.well-known/est/simpleenroll", post(est::enroll))
-        .route("/.well-known/est/simplereenroll", post(est::renew))
+        .nest("/.well-known/est", enrolment(CaName::Issuing))
+        .nest("/.well-known/est/pairing", enrolment(CaName::Pairing))
         .route("/v1/challenges", post(verification::challenge))
         .route("/v1/verifications", post(verification::verify))
         .route("/v1/revocations", post(verification::revoke))
         .layer(middleware::from_fn(only_hosts));
     let public = Router::new()
-        .route("/.well-known/est/cacerts", get(est::ca_certificates))
-        .route("/crl", get(status::crl))
+        .nest("/.well-known/est", certificates(CaName::Issuing))
+        .nest("/.well-known/est/pairing", certificates(CaName::Pairing))
+        .merge(list("/crl", CaName::Issuing))
+        .merge(list("/pairing/crl", CaName::Pairing))
         .route("/ocsp", post(status::ocsp));
     hosts
         .merge(public)
         .fallback(async || Problem::NOT_FOUND)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(authority)
+}
+
+type Routes = Router<Arc<Authority>>;
+
+/// What hosts ask of this authority by EST.
+fn enrolment(ca: CaName) -> Routes {
+    Router::new()
+        .route("/simpleenroll", post(est::enroll))
+        .route("/simplereenroll", post(est::renew))
+        .layer(Extension(ca))
+}
+
+/// What anybody asks of it by EST.
+fn certificates(ca: CaName) -> Routes {
+    Router::new().route("/cacerts", get(est::ca_certificates)).layer(Extension(ca))
+}
+
+/// Its CRL at this path.
+fn list(path: &str, ca: CaName) -> Routes {
+    Router::new().route(path, get(status::crl)).layer(Extension(ca))
 }
 
 async fn only_hosts(Extension(IsHost(is_host)): Extension<IsHost>, request: Request, next: Next) -> Response {

@@ -46,9 +46,10 @@ pub fn internal(error: &dyn std::error::Error) -> Problem {
 impl From<IssueError> for Problem {
     fn from(error: IssueError) -> Self {
         match error {
-            IssueError::BadRequest | IssueError::UnsupportedKey | IssueError::NothingToRenew => {
-                Self::bad_request(error)
-            }
+            IssueError::BadRequest
+            | IssueError::UnsupportedKey
+            | IssueError::UnsupportedPairingKey
+            | IssueError::NothingToRenew => Self::bad_request(error),
             IssueError::Making(_) | IssueError::Random(_) | IssueError::Store(_) => internal(&error),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     body::Bytes,
     extract::State,
     http::header,
@@ -10,12 +11,15 @@ use axum::{
 };
 
 use super::problem::{Problem, internal};
-use crate::Authority;
+use crate::{Authority, ca::CaName};
 
-/// `GET /crl`.
-pub async fn crl(State(authority): State<Arc<Authority>>) -> Result<Response, Problem> {
-    let crl =
-        tokio::task::spawn_blocking(move || authority.crl()).await.map_err(|error| internal(&error))??;
+/// `GET /crl`, `GET /pairing/crl`.
+pub async fn crl(
+    State(authority): State<Arc<Authority>>,
+    Extension(ca): Extension<CaName>,
+) -> Result<Response, Problem> {
+    let crl = tokio::task::spawn_blocking(move || authority.crl(ca));
+    let crl = crl.await.map_err(|error| internal(&error))??;
     Ok(([(header::CONTENT_TYPE, "application/pkix-crl")], crl).into_response())
 }
 

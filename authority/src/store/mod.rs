@@ -1,9 +1,20 @@
 //! What the authority must not forget: certificates and revocations, in SQLite.
 
+mod columns;
+
 use std::{path::Path, sync::Mutex};
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use rusqlite_migration::{M, Migrations};
+
+use crate::ca::CaName;
+use columns::issued;
+
+const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("schema/v1.sql")), M::up(include_str!("schema/v2.sql"))];
+/// Entries of the pairing authority's list, more of which a card does not take. Certificates that expired make room.
+const PAIRING_ENTRIES: u32 = 1024;
+/// An expired certificate stays on the list until one was issued beyond its validity (RFC 5280, 3.3).
+const LISTED_AFTER_EXPIRY: i64 = 2 * 24 * 60 * 60;
 
 /// The store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +30,8 @@ pub enum StoreError {
 /// A certificate as it was issued, and whether it was revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issued {
+    /// Who issued it.
+    pub ca: CaName,
     /// Its serial number's bytes.
     pub serial: Vec<u8>,
     /// The certificate, DER.
@@ -53,28 +66,28 @@ impl Store {
         let mut connection = Connection::open(path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        Migrations::new(vec![M::up(include_str!("schema.sql"))]).to_latest(&mut connection)?;
+        Migrations::from_slice(MIGRATIONS).to_latest(&mut connection)?;
         Ok(Self { connection: Mutex::new(connection) })
     }
 
-    /// Stores an issued certificate. If this request had one already, that one is returned and nothing is stored.
-    pub fn issue(&self, issued: &Issued, request_sha256: &[u8; 32]) -> Result<Issued, StoreError> {
+    /// Stores an issued certificate. If this request has a valid one already, that one is returned and nothing is
+    /// stored.
+    pub fn issue(&self, issued: &Issued, request_sha256: &[u8; 32], now: i64) -> Result<Issued, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
-        if let Some(earlier) = by_request(&transaction, request_sha256)? {
+        if let Some(earlier) = by_request(&transaction, request_sha256, now)? {
             return Ok(earlier);
         }
-        transaction.execute(
-            "INSERT INTO certificates (serial, der, subject, public_key, request_sha256, not_after) VALUES (?, ?, ?, ?, ?, ?)",
-            params![issued.serial, issued.der, issued.subject, issued.public_key, request_sha256, issued.not_after],
-        )?;
+        let forget = "UPDATE certificates SET request_sha256 = NULL WHERE request_sha256 = ?";
+        transaction.execute(forget, [request_sha256])?;
+        insert(&transaction, issued, request_sha256)?;
         transaction.commit()?;
         Ok(issued.clone())
     }
 
-    /// The certificate that a request got.
-    pub fn by_request(&self, request_sha256: &[u8; 32]) -> Result<Option<Issued>, StoreError> {
-        by_request(&self.connection(), request_sha256)
+    /// The certificate that a request got, unless it was revoked or has expired at `now`.
+    pub fn by_request(&self, request_sha256: &[u8; 32], now: i64) -> Result<Option<Issued>, StoreError> {
+        by_request(&self.connection(), request_sha256, now)
     }
 
     /// The certificate with this serial number.
@@ -84,33 +97,47 @@ impl Store {
         Ok(connection.query_row(sql, [serial], issued).optional()?)
     }
 
-    /// True if this key has a certificate with this subject that is neither revoked nor expired at `now`.
-    pub fn is_certified(&self, public_key: &[u8], subject: &str, now: i64) -> Result<bool, StoreError> {
-        let sql = "SELECT 1 FROM certificates WHERE public_key = ? AND subject = ? AND revoked_at IS NULL AND not_after > ?";
+    /// True if this authority certified this key with this subject, and the certificate is neither revoked nor expired
+    /// at `now`.
+    pub fn is_certified(
+        &self,
+        ca: CaName,
+        public_key: &[u8],
+        subject: &str,
+        now: i64,
+    ) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM certificates
+            WHERE ca = ? AND public_key = ? AND subject = ? AND revoked_at IS NULL AND not_after > ?";
         let connection = self.connection();
-        Ok(connection.prepare_cached(sql)?.exists(params![public_key, subject, now])?)
+        Ok(connection.prepare_cached(sql)?.exists(params![ca.name(), public_key, subject, now])?)
     }
 
     /// Revokes a certificate durably. True if it was revoked before.
-    pub fn revoke(&self, serial: &[u8], revocation: &Revocation) -> Result<bool, StoreError> {
+    pub fn revoke(&self, issued: &Issued, revocation: &Revocation) -> Result<bool, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
         let sql =
             "UPDATE certificates SET revoked_at = ?, reason = ? WHERE serial = ? AND revoked_at IS NULL";
-        let changed = transaction.execute(sql, params![revocation.at, revocation.reason, serial])?;
+        let changed = transaction.execute(sql, params![revocation.at, revocation.reason, issued.serial])?;
         if changed > 0 {
-            transaction.execute("UPDATE crl SET number = number + 1", [])?;
+            if issued.ca == CaName::Pairing {
+                make_room(&transaction, revocation.at)?;
+            }
+            transaction.execute("UPDATE crl SET number = number + 1 WHERE ca = ?", [issued.ca.name()])?;
         }
         transaction.commit()?;
         Ok(changed == 0)
     }
 
-    /// The number of the current CRL, and what is on it.
-    pub fn revoked(&self) -> Result<(u64, Vec<Issued>), StoreError> {
+    /// The number of an authority's current CRL, and what is on it.
+    pub fn revoked(&self, ca: CaName) -> Result<(u64, Vec<Issued>), StoreError> {
         let connection = self.connection();
-        let number = connection.query_row("SELECT number FROM crl", [], |row| row.get::<_, i64>(0))?;
-        let sql = "SELECT * FROM certificates WHERE revoked_at IS NOT NULL ORDER BY revoked_at";
-        let revoked = connection.prepare_cached(sql)?.query_map([], issued)?.collect::<Result<_, _>>()?;
+        let sql = "SELECT number FROM crl WHERE ca = ?";
+        let number = connection.query_row(sql, [ca.name()], |row| row.get::<_, i64>(0))?;
+        let sql = "SELECT * FROM certificates
+            WHERE ca = ? AND revoked_at IS NOT NULL AND listed = 1 ORDER BY revoked_at";
+        let mut listed = connection.prepare_cached(sql)?;
+        let revoked = listed.query_map([ca.name()], issued)?.collect::<Result<_, _>>()?;
         Ok((number.unsigned_abs(), revoked))
     }
 
@@ -120,19 +147,35 @@ impl Store {
     }
 }
 
-fn by_request(connection: &Connection, request_sha256: &[u8; 32]) -> Result<Option<Issued>, StoreError> {
-    let sql = "SELECT * FROM certificates WHERE request_sha256 = ?";
-    Ok(connection.query_row(sql, [request_sha256], issued).optional()?)
+fn insert(transaction: &Transaction<'_>, issued: &Issued, request_sha256: &[u8; 32]) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO certificates (ca, serial, der, subject, public_key, request_sha256, not_after)
+        VALUES (?, ?, ?, ?, ?, ?, ?)";
+    let Issued { ca, serial, der, subject, public_key, not_after, .. } = issued;
+    transaction.execute(sql, params![ca.name(), serial, der, subject, public_key, request_sha256, not_after])?;
+    Ok(())
 }
 
-fn issued(row: &Row<'_>) -> rusqlite::Result<Issued> {
-    let (at, reason): (Option<i64>, Option<String>) = (row.get("revoked_at")?, row.get("reason")?);
-    Ok(Issued {
-        serial: row.get("serial")?,
-        der: row.get("der")?,
-        subject: row.get("subject")?,
-        public_key: row.get("public_key")?,
-        not_after: row.get("not_after")?,
-        revocation: at.map(|at| Revocation { at, reason: reason.unwrap_or_default() }),
-    })
+/// Takes certificates off the pairing authority's list that have expired, the first to expire first, as far as it is too
+/// long. No more than that: a card has no clock, and takes what is not listed for good.
+fn make_room(transaction: &Transaction<'_>, now: i64) -> rusqlite::Result<()> {
+    let sql = "UPDATE certificates SET listed = 0 WHERE serial IN (
+        SELECT serial FROM certificates
+        WHERE ca = 'pairing' AND revoked_at IS NOT NULL AND listed = 1 AND not_after < ?1
+        ORDER BY not_after
+        LIMIT max(0, (SELECT count(*) FROM certificates
+            WHERE ca = 'pairing' AND revoked_at IS NOT NULL AND listed = 1) - ?2))";
+    transaction.execute(sql, params![now - LISTED_AFTER_EXPIRY, PAIRING_ENTRIES])?;
+    Ok(())
 }
+
+fn by_request(
+    connection: &Connection,
+    request_sha256: &[u8; 32],
+    now: i64,
+) -> Result<Option<Issued>, StoreError> {
+    let sql = "SELECT * FROM certificates WHERE request_sha256 = ? AND revoked_at IS NULL AND not_after > ?";
+    Ok(connection.query_row(sql, params![request_sha256, now], issued).optional()?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -110,6 +110,7 @@ impl Host {
             atr: None,
             state: CardState::InUse,
             created_at: Timestamp::now(),
+            revocations: None,
         };
         let written = self.store.write(move |transaction| {
             cards::insert(transaction, &record)?;

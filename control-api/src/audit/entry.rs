@@ -31,6 +31,12 @@ pub enum Action {
     CardWoken,
     /// An operator paired a card's protocols with its containers anew.
     CardPaired,
+    /// The authority certified a card's key to pair with terminals.
+    CardCertified,
+    /// An operator said what terminals that are not paired may do with a card.
+    PairingPolicySet,
+    /// A pairing of a card with a terminal was ended.
+    PairingDeleted,
     /// A card was destroyed.
     CardDestroyed,
     /// An older state of a card was put back: the card is refused.

@@ -31,7 +31,11 @@ const LEAST_DELAY: Duration = Duration::from_secs(1);
 impl Authority {
     /// The CA certificates (RFC 7030, 4.1), DER.
     pub async fn ca_certificates(&self) -> Result<Vec<Vec<u8>>, AuthorityError> {
-        certificates(&send(self.transport.get("/.well-known/est/cacerts")).await?)
+        self.certificates_at("/.well-known/est/cacerts").await
+    }
+
+    pub(super) async fn certificates_at(&self, path: &str) -> Result<Vec<Vec<u8>>, AuthorityError> {
+        certificates(&send(self.transport.get(path)).await?)
     }
 
     /// A certificate (DER) for a PKCS#10 request (DER), RFC 7030, 4.2.1.
@@ -44,7 +48,11 @@ impl Authority {
         self.ask_for_certificate("/.well-known/est/simplereenroll", request).await
     }
 
-    async fn ask_for_certificate(&self, path: &str, request: &[u8]) -> Result<Vec<u8>, AuthorityError> {
+    pub(super) async fn ask_for_certificate(
+        &self,
+        path: &str,
+        request: &[u8],
+    ) -> Result<Vec<u8>, AuthorityError> {
         let deadline = Instant::now() + DECISION_TIMEOUT;
         loop {
             let answer = send(

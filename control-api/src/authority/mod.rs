@@ -7,6 +7,7 @@
 
 mod est;
 pub mod foreign;
+mod pairing;
 mod service;
 mod transport;
 

@@ -18,6 +18,7 @@ mod guest;
 mod limits;
 mod link;
 mod live;
+mod pairing;
 mod park;
 mod policy;
 mod ports;

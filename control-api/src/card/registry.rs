@@ -28,6 +28,7 @@ use super::{
     limits::{Place, Settings},
     link::Link,
     live::{Ends, Live, Use},
+    pairing::Newest,
     ports::Ports,
     roster::Roster,
     start::{self, State},
@@ -60,6 +61,7 @@ struct Inner {
     settings: Settings,
     places: Arc<Semaphore>,
     ended: Notify,
+    newest_list: Newest,
 }
 
 /// A card's process that has yet to be started up.
@@ -75,8 +77,9 @@ impl Cards {
     /// The cards in this store, run by this launcher. The guard finds those whose old state was put back.
     pub fn new(store: Store, launcher: Launcher, guard: Guard, settings: Settings) -> Self {
         let (entries, roster, ended) = (Mutex::default(), Roster::default(), Notify::new());
+        let newest_list = Newest::default();
         let places = Arc::new(Semaphore::new(settings.max_live.get().min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { store, launcher, guard, entries, roster, settings, places, ended }))
+        Self(Arc::new(Inner { store, launcher, guard, entries, roster, settings, places, ended, newest_list }))
     }
 
     /// Reserves the terminal's channel of this protocol; the card need not be there yet.
@@ -166,11 +169,12 @@ impl Cards {
         }
         entry.wait_until_gone().await;
         let began = time::Instant::now();
-        let (card, launched) = self.launch_stored(entry).await?;
-        self.note_key(&card, &launched.instance).await?;
-        let card = self.bring_up(entry, (card.card, card.epoch), launched, card.atr).await?;
+        let (row, launched) = self.launch_stored(entry).await?;
+        self.note_key(&row, &launched.instance).await?;
+        let card = self.bring_up(entry, (row.card, row.epoch), launched, row.atr).await?;
         metrics::counter!("cardhost_card_wakes_total").increment(1);
         metrics::histogram!("cardhost_card_wake_seconds").record(began.elapsed());
+        self.deliver(&card, row.card, row.revocations).await;
         Ok(card)
     }
 
@@ -380,6 +384,7 @@ impl Cards {
             atr: None,
             state: CardState::InUse,
             created_at: Timestamp::now(),
+            revocations: None,
         }
     }
 
@@ -403,6 +408,10 @@ impl Cards {
 
     pub(super) fn roster(&self) -> &Roster {
         &self.0.roster
+    }
+
+    pub(super) fn newest_list(&self) -> &Newest {
+        &self.0.newest_list
     }
 
     pub(super) fn places(&self) -> &Arc<Semaphore> {

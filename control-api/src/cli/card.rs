@@ -73,6 +73,30 @@ enum Command {
         #[arg(long = "pair", value_name = "PROTOCOL=CONTAINER", value_parser = pair)]
         pairs: Vec<(String, String)>,
     },
+    /// Shows with which terminals a card is paired and what others may do, ends pairings, and sets the policy.
+    ///
+    /// A terminal pairs by itself, with `cardhost-terminal bridge --secure` and the card holder's PIN, once its device was
+    /// enrolled for it; from then on nobody between the terminal and the card reads or changes what they say to each other.
+    /// Each pairing has an id, 60 to 6F. One that is ended can be made again by the same terminal; for a terminal that was
+    /// lost use `cardhost terminal revoke-device`, which has its certificate revoked, and with it all its pairings.
+    ///
+    /// Pairings are ended first, then the policy is set, then the rest is shown: as `certified` whether the authority has
+    /// certified the card, without which nothing pairs, and as `revocations` the number of the newest revocation list that
+    /// the card accepted.
+    Pairings {
+        /// The terminal's name.
+        terminal: Name,
+        /// What terminals that are not paired may do from now on: with `open` everything, with `paired-only` nothing but
+        /// pair. Certificates, keys and authentications over REST are not affected.
+        #[arg(long, value_name = "POLICY", value_parser = ["open", "paired-only"])]
+        policy: Option<String>,
+        /// Ends the pairing with this id; may be given several times.
+        #[arg(long, value_name = "ID", value_parser = pairing_id, conflicts_with = "revoke_all")]
+        revoke: Vec<String>,
+        /// Ends all pairings.
+        #[arg(long)]
+        revoke_all: bool,
+    },
     /// Lists the certificates on a terminal's card.
     Certificates {
         /// The terminal's name.
@@ -120,6 +144,20 @@ impl RemoteCommand for Card {
                 }
                 output.object(&pairing);
             }
+            Command::Pairings { terminal, policy, revoke, revoke_all } => {
+                let path = format!("/v1/cards/{terminal}/pairings");
+                for id in revoke {
+                    client.delete(&format!("{path}/{id}")).await?;
+                }
+                if revoke_all {
+                    client.delete(&path).await?;
+                }
+                let pairings = match policy {
+                    Some(policy) => client.put(&path, &json!({ "policy": policy })).await?,
+                    None => client.get(&path).await?,
+                };
+                show_pairings(&pairings, output);
+            }
             Command::Certificates { terminal } => {
                 let certificates = client.get(&format!("/v1/terminals/{terminal}/certificates")).await?;
                 output.list(
@@ -131,6 +169,21 @@ impl RemoteCommand for Card {
         }
         Ok(())
     }
+}
+
+fn show_pairings(pairings: &Value, output: Output) {
+    output.list(pairings, "pairings", &["id", "terminal", "serial"]);
+    output.line(&format!(
+        "certified: {}, policy: {}, revocations: {}",
+        pairings["certified"],
+        pairings["policy"].as_str().unwrap_or_default(),
+        pairings["revocations"].as_u64().map_or("none".into(), |number| number.to_string()),
+    ));
+}
+
+fn pairing_id(text: &str) -> Result<String, &'static str> {
+    let is_id = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id { Ok(text.to_owned()) } else { Err("two hexadecimal digits, as 60") }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -37,6 +37,13 @@ impl Output {
         }
     }
 
+    /// Prints a line for people; JSON says it otherwise.
+    pub fn line(self, text: &str) {
+        if !self.json {
+            println!("{text}");
+        }
+    }
+
     /// Prints what was done.
     pub fn done(self, what: &str) {
         if self.json {

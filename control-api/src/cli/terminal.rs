@@ -44,6 +44,9 @@ enum Command {
         terminal: Name,
     },
     /// Refuses a device's certificate from now on: for a terminal that was lost.
+    ///
+    /// If it pairs with cards, the authority revokes the certificate of its pairing key too, and every card ends its
+    /// pairings with it: live ones at once, parked ones when they wake.
     RevokeDevice {
         /// The terminal's name.
         terminal: Name,
@@ -69,7 +72,7 @@ impl RemoteCommand for Terminal {
             }
             Command::Devices { terminal } => {
                 let devices = client.get(&format!("/v1/terminals/{terminal}/devices")).await?;
-                output.list(&devices, "devices", &["id", "expires_at"]);
+                output.list(&devices, "devices", &["id", "expires_at", "pairing_serial"]);
             }
             Command::RevokeDevice { terminal, device } => {
                 client.delete(&format!("/v1/terminals/{terminal}/devices/{device}")).await?;

@@ -121,11 +121,14 @@ impl Host {
         let (embedded, authority) = authority(&config, &directory).await?;
         let (quotas, default_keys) = (config.quotas, config.default_keys);
         let life_cycle = LifeCycle::new(store.clone(), cards, authority, audit, quotas, default_keys);
+        life_cycle.recall_revocations().await?;
         let app = Arc::new(app(store, anchor, life_cycle, pki, config.limits, ending.clone()));
         app.idempotency.forget_unanswered().await?;
         administrator::ensure(&app, &directory, &url, &ca_pem).await?;
         let (life_cycle, reconciling) = (app.life_cycle.clone(), ending.clone());
         let reconciling = tokio::spawn(async move { life_cycle.run(reconciling).await });
+        let (life_cycle, following) = (app.life_cycle.clone(), ending.clone());
+        tokio::spawn(async move { life_cycle.follow_revocations(following).await });
         let (cards, parking) = (app.cards.clone(), ending.clone());
         tokio::spawn(async move { cards.park_by_policy(parking).await });
         let server = Server::new(listener, server_tls, http::router(&app), config.limits);

@@ -19,6 +19,7 @@ pub mod openapi;
 mod operation;
 mod orphans;
 mod page;
+mod pairings;
 pub mod problem;
 mod protocols;
 pub mod request_id;
@@ -61,6 +62,7 @@ pub fn operations(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .merge(cards::routes(app))
         .merge(card_operations::routes(app))
         .merge(protocols::routes(app))
+        .merge(pairings::routes(app))
         .merge(host_key::routes(app))
         .merge(anchor::routes(app))
         .merge(audit::routes(app))

@@ -126,6 +126,8 @@ kinds! {
     IMAGE_LEFT_BEHIND = "image-left-behind", CONFLICT;
     /// The card's policy forbids it.
     CARD_POLICY = "card-policy", FORBIDDEN;
+    /// The card, or this host's authority, offers no pairing.
+    PAIRING_UNAVAILABLE = "pairing-unavailable", CONFLICT;
     /// The authority cannot be reached.
     AUTHORITY_UNREACHABLE = "authority-unreachable", SERVICE_UNAVAILABLE;
     /// The authority refused.

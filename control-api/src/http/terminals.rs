@@ -115,7 +115,7 @@ async fn put(
     Ok((status, Json(terminal.into())))
 }
 
-/// Removes a terminal and its devices. A terminal that still has a card stays.
+/// Removes a terminal and its devices, whose certificates for pairing are revoked. A terminal that still has a card stays.
 #[utoipa::path(delete, path = "/v1/terminals/{terminal}", tag = "terminals", params(("terminal" = String, Path)), responses(
     (status = 204, description = "removed"),
     (status = 403, description = "administrator-only", body = Problem, content_type = "application/problem+json"),
@@ -130,6 +130,7 @@ async fn delete(
     let name: Name = name.parse().map_err(|_| Fault::not_found("terminal"))?;
     match app.terminals.delete(caller.user, name.clone()).await? {
         Removal::Done => {
+            app.life_cycle.unsettle();
             app.channels.end_where(|admission| admission.terminal == name);
             Ok(StatusCode::NO_CONTENT)
         }

@@ -22,7 +22,7 @@ use crate::{
         certificates::{self, CertificateRecord},
         intents,
         quotas::{self, Verdict},
-        revocations,
+        revocations::{self, Purpose},
     },
 };
 
@@ -151,7 +151,7 @@ impl LifeCycle {
         stored.map_err(|error| (error, CreateStep::Enrolling(request)))
     }
 
-    /// Card and key; gives the certification request.
+    /// Card, its pairing key's certificate, and key; gives the certification request.
     async fn generate(&self, order: &mut Order) -> Result<Vec<u8>, LifeCycleError> {
         let (terminal, id) = (&order.intent.terminal, order.intent.id);
         if let Some(personalise) = order.personalise.take() {
@@ -160,6 +160,7 @@ impl LifeCycle {
             self.write(move |transaction, audit| audit.append(transaction, &entry)).await?;
             self.personalise(terminal, personalise).await?;
         }
+        self.certify_card(terminal).await?;
         let command = Command::GenerateKey {
             key_reference: order.key_reference,
             algorithm: order.algorithm,
@@ -230,7 +231,7 @@ impl LifeCycle {
         let (undoing, step, terminal) = (intent.at(undoing), step.clone(), intent.terminal.clone());
         let begin = move |transaction: &rusqlite::Transaction<'_>| {
             if let CreateStep::Enrolling(request) = step {
-                revocations::queue_request(transaction, &terminal, &request)?;
+                revocations::queue_request(transaction, &terminal, Purpose::Credential, &request)?;
             }
             undoing.put(transaction)
         };
@@ -279,7 +280,7 @@ pub(super) fn entry(action: Action, intent: &Intent) -> Entry {
 }
 
 /// A certificate (DER) as PEM.
-pub(super) fn pem(der: &[u8]) -> String {
+pub fn pem(der: &[u8]) -> String {
     der::pem::encode_string("CERTIFICATE", LineEnding::LF, der).unwrap_or_default()
 }
 

@@ -16,8 +16,8 @@ use crate::{
     auth::name::Name,
     store::{
         cards::{self, CardRecord, CardState},
-        certificates,
-        revocations::{self, Reason},
+        certificates, pairing_keys,
+        revocations::{self, Purpose, Reason},
     },
 };
 
@@ -59,6 +59,7 @@ impl LifeCycle {
         self.0.cards.guard().destroyed(card.card);
         self.0.cards.announce(terminal).await?;
         metrics::counter!("cardhost_cards_destroyed_total").increment(1);
+        self.unsettle();
         Ok(Some(receipt))
     }
 }
@@ -66,10 +67,11 @@ impl LifeCycle {
 /// The card's key, state and list of credentials go; its row tells that this is not all yet.
 fn erase(transaction: &Transaction<'_>, card: &CardRecord) -> rusqlite::Result<()> {
     for certificate in certificates::of_terminal(transaction, &card.terminal)? {
-        let reason = Reason::CessationOfOperation;
-        revocations::queue_certificate(transaction, &card.terminal, &certificate.der, reason)?;
+        let (purpose, reason) = (Purpose::Credential, Reason::CessationOfOperation);
+        revocations::queue_certificate(transaction, &card.terminal, purpose, &certificate.der, reason)?;
         certificates::delete(transaction, certificate.id)?;
     }
+    pairing_keys::revoke(transaction, card)?;
     cards::erase(transaction, &card.card)
 }
 

@@ -13,7 +13,7 @@
 //!             │ lost: ask again
 //! ```
 //!
-//! Each step is durable before its remote part begins; [`LifeCycle::reconcile`] takes up what was interrupted,
+//! The card's pairing key is certified on the way from planned to enrolling. Each step is durable before its remote part begins; [`LifeCycle::reconcile`] takes up what was interrupted,
 //! at the start, after failures, and now and then. Work on one terminal happens one after the other. It goes
 //! on when the caller goes away.
 
@@ -24,8 +24,10 @@ mod destroy;
 mod host_key;
 mod intent;
 mod locks;
+mod pairing;
 mod reconcile;
 mod renew;
+mod revocation_list;
 mod secrets;
 mod view;
 
@@ -40,7 +42,9 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use authenticate::Outcome;
+pub use create::pem;
 pub use host_key::Rotation;
+pub use pairing::PairingCertificate;
 pub use reconcile::Remaining;
 pub use secrets::Secrets;
 pub use view::{Certificate, Orphan};
@@ -182,6 +186,8 @@ struct Inner {
     audit: Audit,
     locks: Locks,
     unsettled: Notify,
+    /// The authority revoked a terminal's pairing certificate.
+    terminal_revoked: Notify,
     quotas: Quotas,
     default_keys: bool,
 }
@@ -196,7 +202,7 @@ impl LifeCycle {
         quotas: Quotas,
         default_keys: bool,
     ) -> Self {
-        let (locks, unsettled) = (Locks::default(), Notify::new());
+        let (locks, unsettled, terminal_revoked) = (Locks::default(), Notify::new(), Notify::new());
         let keys = WrappingKeys::new(store.clone(), cards.launcher().clone());
         let rotation = HostKeyRotation::default();
         Self(Arc::new(Inner {
@@ -208,6 +214,7 @@ impl LifeCycle {
             audit,
             locks,
             unsettled,
+            terminal_revoked,
             quotas,
             default_keys,
         }))
@@ -256,10 +263,15 @@ impl LifeCycle {
         Ok(self.0.store.read(work).await?)
     }
 
+    /// Something waits for the reconciliation.
+    pub fn unsettle(&self) {
+        self.0.unsettled.notify_one();
+    }
+
     /// What was begun stays begun: the reconciliation is told, and so is the caller.
     fn carried_forward(&self, error: LifeCycleError) -> LifeCycleError {
         tracing::warn!(%error, "carried forward");
-        self.0.unsettled.notify_one();
+        self.unsettle();
         LifeCycleError::CarriedForward(Box::new(error))
     }
 }

@@ -14,12 +14,12 @@ use crate::{
     authority::AuthorityError,
     store::{
         cards, intents,
-        revocations::{self, RevocationRecord, Subject},
+        revocations::{self, Purpose, RevocationRecord, Subject},
     },
 };
 
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a reconciliation left open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,15 +124,31 @@ impl LifeCycle {
 
     async fn revoke_queued(&self) -> Result<(), LifeCycleError> {
         for queued in self.read(revocations::queued).await? {
-            let result = match &queued.subject {
-                Subject::Certificate(der) => self.revoke_certificate(&queued, der).await,
-                Subject::Request(request) => self.revoke_request(&queued, request).await,
-            };
-            if let Err(error) = result {
+            if let Err(error) = self.revoke_in_turn(&queued).await {
                 tracing::warn!(terminal = %queued.terminal, %error, "not revoked yet");
             }
         }
         Ok(())
+    }
+
+    /// What is queued of a pairing key may be about to be used after all: its terminal's lock tells.
+    async fn revoke_in_turn(&self, queued: &RevocationRecord) -> Result<(), LifeCycleError> {
+        if queued.purpose == Purpose::Credential {
+            return self.revoke_now(queued).await;
+        }
+        let _only = self.0.locks.lock(&queued.terminal).await;
+        let id = queued.id;
+        match self.read(move |connection| revocations::find_queued(connection, id)).await? {
+            Some(queued) => self.revoke_now(&queued).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn revoke_now(&self, queued: &RevocationRecord) -> Result<(), LifeCycleError> {
+        match &queued.subject {
+            Subject::Certificate(der) => self.revoke_certificate(queued, der).await,
+            Subject::Request(request) => self.revoke_request(queued, request).await,
+        }
     }
 
     async fn revoke_certificate(&self, queued: &RevocationRecord, der: &[u8]) -> Result<(), LifeCycleError> {
@@ -149,7 +165,11 @@ impl LifeCycle {
         if !self.0.authority.is_idempotent() {
             return self.leave_to_operator(queued).await;
         }
-        match self.0.authority.enroll(request).await {
+        let issued = match queued.purpose {
+            Purpose::Credential => self.0.authority.enroll(request).await,
+            Purpose::CardPairing | Purpose::TerminalPairing => self.0.authority.enroll_pairing(request).await,
+        };
+        match issued {
             Ok(der) => {
                 let (id, resolved) = (queued.id, der.clone());
                 self.write(move |transaction, _| revocations::resolve(transaction, id, &resolved)).await?;
@@ -169,7 +189,11 @@ impl LifeCycle {
             revocations::delete(transaction, id)?;
             audit.append(transaction, &entry)
         })
-        .await
+        .await?;
+        if queued.purpose == Purpose::TerminalPairing {
+            self.0.terminal_revoked.notify_one();
+        }
+        Ok(())
     }
 
     async fn leave_to_operator(&self, queued: &RevocationRecord) -> Result<(), LifeCycleError> {
@@ -184,5 +208,6 @@ impl LifeCycle {
 
 fn about(queued: &RevocationRecord, action: Action) -> Entry {
     let entry = Entry::new(action).terminal(&queued.terminal);
-    entry.detail("revocation", queued.id).detail("reason", &queued.reason)
+    let entry = entry.detail("revocation", queued.id).detail("reason", &queued.reason);
+    entry.detail("purpose", queued.purpose.name())
 }

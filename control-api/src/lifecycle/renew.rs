@@ -15,7 +15,7 @@ use crate::{
     card::{CardError, Violation},
     store::{
         certificates, intents,
-        revocations::{self, Reason},
+        revocations::{self, Purpose, Reason},
     },
 };
 
@@ -106,7 +106,7 @@ impl LifeCycle {
         let (id, terminal) = (intent.id, intent.terminal.clone());
         self.write(move |transaction, _| {
             if let Some(request) = request {
-                revocations::queue_request(transaction, &terminal, &request)?;
+                revocations::queue_request(transaction, &terminal, Purpose::Credential, &request)?;
             }
             intents::delete(transaction, id)
         })
@@ -127,7 +127,7 @@ impl LifeCycle {
         let entry = entry(Action::CertificateRenewed, intent);
         self.write(move |transaction, audit| {
             let lost = if certificates::replace(transaction, certificate, &der)? { old.der } else { der };
-            revocations::queue_certificate(transaction, &terminal, &lost, Reason::Superseded)?;
+            revocations::queue_certificate(transaction, &terminal, Purpose::Credential, &lost, Reason::Superseded)?;
             intents::delete(transaction, id)?;
             audit.append(transaction, &entry)
         })
@@ -139,7 +139,8 @@ impl LifeCycle {
     async fn discard(&self, intent: &Intent, der: Vec<u8>) -> Result<(), LifeCycleError> {
         let (id, terminal) = (intent.id, intent.terminal.clone());
         self.write(move |transaction, _| {
-            revocations::queue_certificate(transaction, &terminal, &der, Reason::CessationOfOperation)?;
+            let reason = Reason::CessationOfOperation;
+            revocations::queue_certificate(transaction, &terminal, Purpose::Credential, &der, reason)?;
             intents::delete(transaction, id)
         })
         .await?;

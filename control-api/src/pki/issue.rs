@@ -96,7 +96,7 @@ fn verified_request(pem: &str) -> Result<CertificateSigningRequestParams, Device
     CertificateSigningRequestParams::from_pem(pem).map_err(|_| DeviceRequestRefused::Unsupported)
 }
 
-fn single_request(pem: &str) -> Result<Vec<u8>, DeviceRequestRefused> {
+pub(super) fn single_request(pem: &str) -> Result<Vec<u8>, DeviceRequestRefused> {
     use rustls_pki_types::{CertificateSigningRequestDer, pem::PemObject as _};
     let mut requests = CertificateSigningRequestDer::pem_slice_iter(pem.as_bytes());
     match (requests.next(), requests.next()) {

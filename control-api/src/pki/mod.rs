@@ -9,6 +9,8 @@
 //! The key of the server certificate stands in memory only: a new one is made and certified at each start.
 
 mod issue;
+mod pairing;
+mod revocation_list;
 
 use std::path::PathBuf;
 
@@ -21,6 +23,8 @@ use time::{Duration, OffsetDateTime};
 use crate::data_dir::{DataDir, DataDirError, read_optional, write_private};
 
 pub use issue::{DeviceCertificate, DeviceRequestRefused, Identity};
+pub use pairing::{PairingRequestRefused, pairing_request};
+pub use revocation_list::{MAX_ENTRIES, MalformedList, RevocationList};
 
 /// Validity of the host's certification authorities.
 const CA_VALIDITY: Duration = Duration::days(3650);

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{
     certificates,
     columns::{self, time},
-    revocations::{self, Reason},
+    revocations::{self, Purpose, Reason},
 };
 use crate::auth::name::Name;
 
@@ -56,6 +56,9 @@ pub struct CardRecord {
     pub state: CardState,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Number of the newest revocation list of the pairing authority that it accepted, 0 before the first; `None` until
+    /// its pairing key is certified.
+    pub revocations: Option<u64>,
 }
 
 impl CardRecord {
@@ -89,8 +92,8 @@ pub enum CommitOutcome {
     Absent,
 }
 
-const COLUMNS: &str =
-    "SELECT terminal, card, wrapped_key, measurement, epoch, head, atr, state, created_at FROM cards";
+const COLUMNS: &str = "SELECT terminal, card, wrapped_key, measurement, epoch, head, atr, state, created_at, revocations
+    FROM cards";
 
 /// The terminal's card.
 pub fn find(connection: &Connection, terminal: &Name) -> rusqlite::Result<Option<CardRecord>> {
@@ -313,6 +316,7 @@ fn forget_credential(
         revocations::queue_certificate(
             transaction,
             &certificate.terminal,
+            Purpose::Credential,
             &certificate.der,
             Reason::CessationOfOperation,
         )?;
@@ -335,6 +339,7 @@ fn card(row: &Row<'_>) -> rusqlite::Result<CardRecord> {
         atr: row.get(6)?,
         state: if ending { CardState::Ending } else { CardState::InUse },
         created_at: time(row, 8)?,
+        revocations: row.get(9)?,
     })
 }
 

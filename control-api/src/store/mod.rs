@@ -17,7 +17,9 @@ mod columns;
 pub mod devices;
 pub mod idempotency;
 pub mod intents;
+pub mod pairing_keys;
 pub mod quotas;
+pub mod revocation_list;
 pub mod revocations;
 pub mod sessions;
 pub mod terminals;
@@ -39,7 +41,11 @@ use tokio::{
 
 use writer::Writer;
 
-const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("schema/v1.sql")), M::up(include_str!("schema/v2.sql"))];
+const MIGRATIONS: &[M<'_>] = &[
+    M::up(include_str!("schema/v1.sql")),
+    M::up(include_str!("schema/v2.sql")),
+    M::up(include_str!("schema/v3.sql")),
+];
 /// Connections that read.
 const READERS: usize = 4;
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;

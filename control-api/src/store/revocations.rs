@@ -1,7 +1,7 @@
 //! Revocations that the authority has yet to make.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params, types::FromSqlError};
 
 use crate::auth::name::Name;
 
@@ -24,6 +24,34 @@ impl Reason {
     }
 }
 
+/// What the key of a certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It is a user's, in a card.
+    Credential,
+    /// A card pairs with it.
+    CardPairing,
+    /// A terminal pairs with it.
+    TerminalPairing,
+}
+
+impl Purpose {
+    /// The purpose's name in the store.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Credential => "credential",
+            Self::CardPairing => "card-pairing",
+            Self::TerminalPairing => "terminal-pairing",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::Credential, Self::CardPairing, Self::TerminalPairing]
+            .into_iter()
+            .find(|purpose| purpose.name() == name)
+    }
+}
+
 /// What is to be revoked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -40,6 +68,8 @@ pub struct RevocationRecord {
     pub id: i64,
     /// The terminal it came from.
     pub terminal: Name,
+    /// What its key is for.
+    pub purpose: Purpose,
     /// What is to be revoked.
     pub subject: Subject,
     /// Why, as RFC 5280 names it.
@@ -51,6 +81,12 @@ pub fn queued(connection: &Connection) -> rusqlite::Result<Vec<RevocationRecord>
     select(connection, "queued")
 }
 
+/// The revocation of this number, if it can still be asked for.
+pub fn find_queued(connection: &Connection, id: i64) -> rusqlite::Result<Option<RevocationRecord>> {
+    let sql = format!("{COLUMNS} WHERE id = ?1 AND state = 'queued'");
+    connection.prepare_cached(&sql)?.query_row([id], revocation).optional()
+}
+
 /// What an operator has to revoke elsewhere.
 pub fn orphans(connection: &Connection) -> rusqlite::Result<Vec<RevocationRecord>> {
     select(connection, "orphan")
@@ -60,18 +96,43 @@ pub fn orphans(connection: &Connection) -> rusqlite::Result<Vec<RevocationRecord
 pub fn queue_certificate(
     transaction: &Transaction<'_>,
     terminal: &Name,
+    purpose: Purpose,
     certificate: &[u8],
     reason: Reason,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO revocations (terminal, certificate, reason, created_at) VALUES (?1, ?2, ?3, ?4)";
-    transaction.execute(sql, params![terminal, certificate, reason.name(), now()])?;
+    let sql = "INSERT INTO revocations (terminal, purpose, certificate, reason, created_at)
+        VALUES (?1, ?2, ?3, ?4, ?5)";
+    transaction.execute(sql, params![terminal, purpose.name(), certificate, reason.name(), now()])?;
     Ok(())
 }
 
-/// Queues a request whose answer is not known.
-pub fn queue_request(transaction: &Transaction<'_>, terminal: &Name, request: &[u8]) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO revocations (terminal, request, reason, created_at) VALUES (?1, ?2, ?3, ?4)";
-    transaction.execute(sql, params![terminal, request, Reason::CessationOfOperation.name(), now()])?;
+/// Queues a request whose answer is not known; the revocation's number.
+pub fn queue_request(
+    transaction: &Transaction<'_>,
+    terminal: &Name,
+    purpose: Purpose,
+    request: &[u8],
+) -> rusqlite::Result<i64> {
+    let sql = "INSERT INTO revocations (terminal, purpose, request, reason, created_at)
+        VALUES (?1, ?2, ?3, ?4, ?5)";
+    let reason = Reason::CessationOfOperation.name();
+    transaction.execute(sql, params![terminal, purpose.name(), request, reason, now()])?;
+    Ok(transaction.last_insert_rowid())
+}
+
+/// Takes out of the queue what was queued for this request (DER) of a terminal's pairing key: it is asked again.
+pub fn withdraw_request(transaction: &Transaction<'_>, request: &[u8]) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM revocations
+        WHERE state = 'queued' AND purpose = 'terminal-pairing' AND request = ?1";
+    transaction.execute(sql, [request])?;
+    Ok(())
+}
+
+/// Takes this certificate (DER) of a terminal's pairing key out of the queue: it is in use after all.
+pub fn withdraw_certificate(transaction: &Transaction<'_>, certificate: &[u8]) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM revocations
+        WHERE state = 'queued' AND purpose = 'terminal-pairing' AND certificate = ?1";
+    transaction.execute(sql, [certificate])?;
     Ok(())
 }
 
@@ -93,10 +154,11 @@ pub fn delete(transaction: &Transaction<'_>, id: i64) -> rusqlite::Result<bool> 
     Ok(transaction.execute("DELETE FROM revocations WHERE id = ?1", [id])? == 1)
 }
 
+const COLUMNS: &str = "SELECT id, terminal, certificate, request, reason, purpose FROM revocations";
+
 fn select(connection: &Connection, state: &str) -> rusqlite::Result<Vec<RevocationRecord>> {
-    let sql =
-        "SELECT id, terminal, certificate, request, reason FROM revocations WHERE state = ?1 ORDER BY id";
-    connection.prepare_cached(sql)?.query_map([state], revocation)?.collect()
+    let sql = format!("{COLUMNS} WHERE state = ?1 ORDER BY id");
+    connection.prepare_cached(&sql)?.query_map([state], revocation)?.collect()
 }
 
 fn revocation(row: &Row<'_>) -> rusqlite::Result<RevocationRecord> {
@@ -104,7 +166,8 @@ fn revocation(row: &Row<'_>) -> rusqlite::Result<RevocationRecord> {
         Some(certificate) => Subject::Certificate(certificate),
         None => Subject::Request(row.get(3)?),
     };
-    Ok(RevocationRecord { id: row.get(0)?, terminal: row.get(1)?, subject, reason: row.get(4)? })
+    let purpose = Purpose::from_name(row.get_ref(5)?.as_str()?).ok_or(FromSqlError::InvalidType)?;
+    Ok(RevocationRecord { id: row.get(0)?, terminal: row.get(1)?, purpose, subject, reason: row.get(4)? })
 }
 
 fn now() -> i64 {

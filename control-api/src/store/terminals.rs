@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, devices};
 use crate::{
     audit::{Action, Audit, Entry},
     auth::name::Name,
@@ -141,7 +141,7 @@ fn delete(transaction: &Transaction<'_>, name: &Name) -> rusqlite::Result<Remova
         "DELETE FROM sessions WHERE device IN (SELECT fingerprint FROM devices WHERE terminal = ?1)",
         [name],
     )?;
-    transaction.execute("DELETE FROM devices WHERE terminal = ?1", [name])?;
+    devices::delete_all(transaction, name)?;
     transaction.execute("DELETE FROM terminals WHERE name = ?1", [name])?;
     Ok(Removal::Done)
 }

@@ -42,6 +42,7 @@ async fn give_card(store: &Store, terminal: &str) {
         atr: None,
         state: CardState::InUse,
         created_at: Timestamp::UNIX_EPOCH,
+        revocations: None,
     };
     store.write(move |transaction| cards::insert(transaction, &record)).await.unwrap();
 }

@@ -12,7 +12,9 @@ use cardhost_tests::{
 };
 use serde_json::Value;
 
-const ENROLMENT: &str = "/simpleenroll";
+const ENROLMENT: &str = "/est/simpleenroll";
+/// What the authority is asked about a new card's key to pair with.
+const PAIRING: [&str; 2] = ["/est/pairing/cacerts", "/est/pairing/simpleenroll"];
 const REVOCATION: &str = "/v1/revocations";
 
 struct Scene {
@@ -31,12 +33,20 @@ impl Scene {
         Self { authority, front, daemon, terminal }
     }
 
-    /// Waits until exactly the certificates that the daemon lists are valid at the authority.
+    /// Waits until exactly the certificates that the daemon lists are valid at the authority, and one of the card's key to
+    /// pair with if there is a card.
     async fn agreed(&self) {
         // Nothing tells a client of the reconciliation's end: both sides are asked until they agree.
         let mut pause = tokio::time::interval(Duration::from_millis(100));
         soon("daemon and authority agree", async {
-            while listed(&self.terminal.certificates().await) != self.authority.valid() {
+            loop {
+                let certificates = self.terminal.certificates().await;
+                let cards = usize::from(!certificates.is_empty());
+                if listed(&certificates) == self.authority.valid()
+                    && self.authority.valid_to_pair().len() == cards
+                {
+                    break;
+                }
                 pause.tick().await;
             }
         })
@@ -66,6 +76,28 @@ async fn an_enrolment_that_fails_leaves_no_card_and_no_valid_certificate() {
     let certificate = scene.terminal.first("9A").await.unwrap();
     assert_eq!(certificate["card_created"], true);
     scene.works(&certificate).await;
+}
+
+#[tokio::test]
+async fn a_card_whose_pairing_key_is_not_certified_is_not_left_behind() {
+    let scene = Scene::set().await;
+    for path in PAIRING {
+        for (fault, expected) in [
+            (Fault::Refuse, refusal(409, "authority-refused")),
+            (Fault::LoseRequest, refusal(503, "authority-unreachable")),
+            (Fault::LoseAnswer, refusal(503, "authority-unreachable")),
+        ] {
+            scene.front.break_at(path, fault);
+            assert_eq!(scene.terminal.first("9A").await, Err(expected), "{path} {fault:?}");
+            scene.front.mend();
+            scene.agreed().await;
+            assert_eq!(scene.daemon.card("till-1").await["state"], "absent", "{path} {fault:?}");
+        }
+    }
+    assert!(scene.authority.issued().is_empty(), "the user's key was never asked for");
+    let certificate = scene.terminal.first("9A").await.unwrap();
+    scene.works(&certificate).await;
+    scene.agreed().await;
 }
 
 #[tokio::test]

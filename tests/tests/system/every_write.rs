@@ -123,7 +123,9 @@ impl Scene {
             loop {
                 let certificates = self.terminal.certificates().await;
                 let is_absent = self.daemon.card("till-1").await["state"] == "absent";
-                if listed(&certificates) == self.authority.valid() && is_absent == certificates.is_empty() {
+                let agreed = listed(&certificates) == self.authority.valid()
+                    && self.authority.valid_to_pair().len() == usize::from(!is_absent);
+                if agreed && is_absent == certificates.is_empty() {
                     return certificates;
                 }
                 pause.tick().await;

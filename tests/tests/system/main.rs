@@ -16,5 +16,6 @@ mod process_isolation;
 mod random_kills;
 mod rollback;
 mod routing;
+mod secure_messaging;
 mod store_failure;
 mod users;

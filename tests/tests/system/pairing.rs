@@ -1,174 +1,363 @@
-//! A card paired with terminals: over the channel, through an unsuspecting daemon.
+//! Certification of keys to pair with, and the revocation list on its way to the cards: what authority, host and cards know
+//! of each other, whatever is refused, lost or killed between them.
 
-use cardhost_terminal::pairing::{flow::PairingError, session::SessionError};
+use std::{collections::BTreeSet, time::Duration};
+
 use cardhost_tests::{
+    authority::Authority,
+    client::{Client, Refusal, refusal},
     daemon::Daemon,
-    pairing::{PairingDevice, through},
-    piv, soon,
-    terminal::PIN,
+    foreign::ForeignAuthority,
+    front::{Fault, Front},
+    needs_kvm,
+    saboteur::{Saboteur, can_trace},
+    soon,
+    terminal::Terminal,
 };
-use cardhost_wire::{key::KeyReference, status::Status};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use serde_json::{Value, json};
+use x509_parser::pem::parse_x509_pem;
 
-const PATH: &str = "/v1/cards/till-1/pairings";
+const ENROLMENT: &str = "/est/pairing/simpleenroll";
+const LIST: &str = "/pairing/crl";
+const DEVICES: &str = "/v1/terminals/till-1/devices";
+const PAIRINGS: &str = "/v1/cards/till-1/pairings";
 
-async fn pairings(daemon: &Daemon) -> Value {
-    daemon.administrator().await.get(PATH).await.unwrap()
+struct Scene {
+    authority: Authority,
+    front: Front,
+    daemon: Daemon,
+    terminal: Terminal,
 }
 
-#[tokio::test]
-async fn a_terminal_pairs_once_and_then_authenticates_without_the_user() {
-    let daemon = Daemon::start().await;
-    let terminal = daemon.terminal("till-1", "alice").await;
-    terminal.first("9A").await.unwrap();
-    let before = pairings(&daemon).await;
-    assert_eq!((&before["certified"], &before["policy"]), (&json!(true), &json!("open")));
-    let mut device = PairingDevice::enrol(&terminal, PIN).await;
-    let mut channel = terminal.present().await;
-    let mut session = device.insert(&mut channel).await.unwrap();
-    let listed = pairings(&daemon).await["pairings"].clone();
-    assert_eq!((&listed[0]["id"], &listed[0]["terminal"]), (&json!("60"), &json!("till-1")));
-    for command in [piv::select(), piv::verify(PIN), piv::sign(KeyReference::AUTHENTICATION, &[7; 32])] {
-        let response = through(&mut session, &mut channel, &command).await.unwrap();
-        assert!(response.ends_with(&[0x90, 0x00]), "{response:02X?}");
+impl Scene {
+    async fn set() -> Self {
+        let authority = Authority::start().await;
+        let front = Front::start(&authority).await;
+        let daemon = Daemon::start_with(authority.options(&front)).await;
+        let terminal = daemon.terminal("till-1", "alice").await;
+        Self { authority, front, daemon, terminal }
     }
-    // In plain nobody gets at the verified PIN, and the session goes on.
-    channel.expect(&piv::sign(KeyReference::AUTHENTICATION, &[7; 32]), 0x6982).await;
-    through(&mut session, &mut channel, &piv::sign(KeyReference::AUTHENTICATION, &[8; 32])).await.unwrap();
-    channel.operate("reset").await;
-    let lost = through(&mut session, &mut channel, &piv::select()).await;
-    assert_eq!(lost, Err(SessionError::Ended));
-    let mut session = device.insert(&mut channel).await.unwrap();
-    through(&mut session, &mut channel, &piv::select()).await.unwrap();
-    assert_eq!(device.asked, 1);
-}
 
-#[tokio::test]
-async fn a_parked_card_knows_its_terminals_again() {
-    let daemon = Daemon::start().await;
-    let terminal = daemon.terminal("till-1", "alice").await;
-    terminal.first("9A").await.unwrap();
-    let mut device = PairingDevice::enrol(&terminal, PIN).await;
-    let mut channel = terminal.present().await;
-    let mut session = device.insert(&mut channel).await.unwrap();
-    let administrator = daemon.administrator().await;
-    // A session in which nothing was done is none that a terminal would miss.
-    administrator.post("/v1/cards/till-1/park", json!({})).await.unwrap();
-    assert_eq!(daemon.card("till-1").await["state"], "parked");
-    let lost = through(&mut session, &mut channel, &piv::select()).await;
-    assert_eq!(lost, Err(SessionError::Ended));
-    let mut session = device.insert(&mut channel).await.unwrap();
-    let response = through(&mut session, &mut channel, &piv::select()).await.unwrap();
-    assert!(response.ends_with(&[0x90, 0x00]));
-    assert_eq!(device.asked, 1);
-}
-
-#[tokio::test]
-async fn several_devices_pair_and_each_can_be_revoked() {
-    let daemon = Daemon::start().await;
-    let terminal = daemon.terminal("till-1", "alice").await;
-    terminal.first("9A").await.unwrap();
-    let mut channel = terminal.present().await;
-    let (mut first, mut second) =
-        (PairingDevice::enrol(&terminal, PIN).await, PairingDevice::enrol(&terminal, PIN).await);
-    first.insert(&mut channel).await.unwrap();
-    let mut session = second.insert(&mut channel).await.unwrap();
-    assert_eq!(pairings(&daemon).await["pairings"].as_array().unwrap().len(), 2);
-    let administrator = daemon.administrator().await;
-    administrator.delete(&format!("{PATH}/61")).await.unwrap();
-    // The revoked one's session is over at once; the other's pairing is untouched.
-    let ended = through(&mut session, &mut channel, &piv::select()).await;
-    assert_eq!(ended, Err(SessionError::Ended));
-    first.insert(&mut channel).await.unwrap();
-    assert_eq!((first.asked, second.asked), (1, 1));
-    // Pairing again is possible, and asks again.
-    second.insert(&mut channel).await.unwrap();
-    assert_eq!(second.asked, 2);
-    assert_eq!(administrator.delete(PATH).await.unwrap()["revoked"], 2);
-    assert_eq!(pairings(&daemon).await["pairings"], json!([]));
-}
-
-#[tokio::test]
-async fn a_wrong_pin_ends_the_set_up_and_counts() {
-    let daemon = Daemon::start().await;
-    let terminal = daemon.terminal("till-1", "alice").await;
-    terminal.first("9A").await.unwrap();
-    let mut channel = terminal.present().await;
-    let mut device = PairingDevice::enrol(&terminal, "999999").await;
-    for tries in [2, 1] {
-        let refused = device.insert(&mut channel).await.err();
-        assert!(matches!(refused, Some(PairingError::PinWrong(left)) if left == tries), "{refused:?}");
+    async fn enrol(&self, wish: &Value) -> Result<Value, Refusal> {
+        self.terminal.client.post(DEVICES, wish.clone()).await
     }
-    assert_eq!(pairings(&daemon).await["pairings"], json!([]));
-    channel.operate("reset").await;
-    channel.expect(&piv::select(), 0x9000).await;
-    channel.expect(&piv::command(0x20, 0, 0x80, &[], None), 0x63C1).await;
-}
 
-#[tokio::test]
-async fn a_paired_only_card_answers_nobody_else() {
-    let daemon = Daemon::start().await;
-    let terminal = daemon.terminal("till-1", "alice").await;
-    let certificate = terminal.first("9A").await.unwrap();
-    let administrator = daemon.administrator().await;
-    let strict = administrator.put(PATH, json!({ "policy": "paired-only" })).await.unwrap();
-    assert_eq!(strict["policy"], "paired-only");
-    let mut channel = terminal.present().await;
-    channel.expect(&piv::select(), 0x6982).await;
-    channel.expect(&piv::verify(PIN), 0x6982).await;
-    let mut device = PairingDevice::enrol(&terminal, PIN).await;
-    let mut session = device.insert(&mut channel).await.unwrap();
-    through(&mut session, &mut channel, &piv::select()).await.unwrap();
-    // The host's own narrow commands are not the terminal's.
-    assert_eq!(terminal.authenticate(&certificate, Some(PIN)).await.unwrap()["result"], "success");
-    administrator.put(PATH, json!({ "policy": "open" })).await.unwrap();
-    channel.operate("reset").await;
-    channel.expect(&piv::select(), 0x9000).await;
-}
-
-#[tokio::test]
-async fn what_is_changed_on_the_way_is_not_executed() {
-    let daemon = Daemon::start().await;
-    let terminal = daemon.terminal("till-1", "alice").await;
-    terminal.first("9A").await.unwrap();
-    let mut channel = terminal.present().await;
-    let mut device = PairingDevice::enrol(&terminal, PIN).await;
-    let mut session = device.insert(&mut channel).await.unwrap();
-    through(&mut session, &mut channel, &piv::select()).await.unwrap();
-    let wrong = session.wrap(&piv::verify("999999")).unwrap();
-    for (what, sent) in [("cut", &wrong[..wrong.len() - 3]), ("changed", &changed(&wrong)[..])] {
-        let answer = channel.transmit(sent).await;
-        assert!(!answer.ends_with(&[0x90, 0x00]), "{what}");
+    /// Serial numbers of the pairing certificates of the terminal's devices.
+    async fn listed(&self) -> BTreeSet<String> {
+        let list = self.terminal.client.get(DEVICES).await.unwrap();
+        let devices = list["devices"].as_array().unwrap().iter();
+        devices.filter_map(|device| Some(device["pairing_serial"].as_str()?.to_uppercase())).collect()
     }
-    // Over: not even the right one is taken any more, and no try is gone.
-    assert_eq!(channel.transmit(&wrong).await, Status::SECURITY_STATUS_NOT_SATISFIED.to_bytes());
-    let mut session = device.insert(&mut channel).await.unwrap();
-    through(&mut session, &mut channel, &piv::select()).await.unwrap();
-    let tries = through(&mut session, &mut channel, &piv::command(0x20, 0, 0x80, &[], None)).await;
-    assert_eq!(tries.unwrap(), [0x63, 0xC3]);
-    let envelope = session.wrap(&piv::select()).unwrap();
-    channel.transmit(&envelope).await;
-    assert_eq!(channel.transmit(&envelope).await, [0x69, 0x88], "a replay");
+
+    /// Waits until exactly the certificates of the devices, and so many of cards, are valid to pair with.
+    async fn agreed(&self, cards: usize) {
+        // Nothing tells a client of the reconciliation's end: both sides are asked until they agree.
+        let mut pause = tokio::time::interval(Duration::from_millis(50));
+        let agreed = async {
+            loop {
+                let (listed, valid) = (self.listed().await, self.authority.valid_to_pair());
+                if valid.is_superset(&listed) && valid.len() == listed.len() + cards {
+                    return;
+                }
+                pause.tick().await;
+            }
+        };
+        soon("host and authority agree on who may pair", agreed).await;
+    }
+
+    /// The number of the newest revocation list that the card accepted. Wakes it.
+    async fn accepted(&self) -> u64 {
+        let pairings = self.terminal.client.get(PAIRINGS).await.unwrap();
+        pairings["revocations"].as_u64().unwrap()
+    }
+
+    /// Waits until a list of at least this number is noted for the card, which is left alone.
+    async fn noted(&self, number: u64) {
+        let mut pause = tokio::time::interval(Duration::from_millis(50));
+        let noted = async {
+            while noted(&self.daemon) < Some(number) {
+                pause.tick().await;
+            }
+        };
+        soon("the card accepts the list", noted).await;
+    }
+
+    /// Enrols a device to pair and removes it: the next list has one entry more.
+    async fn lose_a_terminal(&self) {
+        let device = self.enrol(&wish("till-1")).await.unwrap();
+        let path = format!("{DEVICES}/{}", device["id"].as_str().unwrap());
+        self.terminal.client.delete(&path).await.unwrap();
+    }
+
+    async fn park(&self) {
+        let administrator = self.daemon.administrator().await;
+        let parked = administrator.post("/v1/cards/till-1/park", json!({ "force": true })).await.unwrap();
+        assert_eq!(parked["state"], "parked");
+    }
 }
 
-fn changed(bytes: &[u8]) -> Vec<u8> {
-    let mut changed = bytes.to_vec();
-    changed[12] ^= 1;
-    changed
+/// What the host notes of its one card.
+fn noted(daemon: &Daemon) -> Option<u64> {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let store = rusqlite::Connection::open_with_flags(daemon.data().join("store.db"), flags).unwrap();
+    store.query_row("SELECT revocations FROM cards", [], |row| row.get(0)).unwrap()
 }
 
-/// Revoking the certificate of a device reaches the card by the authority's list.
+fn request(common_name: &str) -> String {
+    let mut parameters = CertificateParams::default();
+    parameters.distinguished_name = DistinguishedName::new();
+    parameters.distinguished_name.push(DnType::CommonName, common_name);
+    parameters.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap()
+}
+
+/// A wish for a device that pairs.
+fn wish(terminal: &str) -> Value {
+    json!({ "csr": request("any"), "pairing_csr": request(terminal) })
+}
+
 #[tokio::test]
-async fn a_removed_device_cannot_pair_again() {
-    let daemon = Daemon::start().await;
+async fn an_enrolled_device_gets_a_pairing_certificate_that_ends_with_it() {
+    let scene = Scene::set().await;
+    let device = scene.enrol(&wish("till-1")).await.unwrap();
+    let [own, authority] = ["pem", "authority_pem"].map(|member| {
+        let pem = device["pairing"][member].as_str().unwrap();
+        parse_x509_pem(pem.as_bytes()).unwrap().1
+    });
+    let (own, authority) = (own.parse_x509().unwrap(), authority.parse_x509().unwrap());
+    assert!(own.verify_signature(Some(authority.public_key())).is_ok() && authority.is_ca());
+    assert_eq!((own.subject().to_string(), own.issuer()), ("CN=till-1".into(), authority.subject()));
+    let usage = own.key_usage().unwrap().unwrap();
+    assert!(usage.critical && usage.value.key_agreement() && usage.value.flags.count_ones() == 1);
+    scene.agreed(0).await;
+    assert_eq!(scene.listed().await.len(), 1);
+
+    let path = format!("{DEVICES}/{}", device["id"].as_str().unwrap());
+    scene.terminal.client.delete(&path).await.unwrap();
+    scene.agreed(0).await;
+    assert!(scene.authority.valid_to_pair().is_empty());
+
+    scene.enrol(&wish("till-1")).await.unwrap();
+    scene.daemon.administrator().await.delete("/v1/terminals/till-1").await.unwrap();
+    soon("it is revoked with the terminal", async {
+        let mut pause = tokio::time::interval(Duration::from_millis(50));
+        while !scene.authority.valid_to_pair().is_empty() {
+            pause.tick().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_enrolment_that_fails_accepts_no_device_and_can_be_repeated() {
+    let scene = Scene::set().await;
+    let devices = scene.terminal.client.get(DEVICES).await.unwrap();
+    for (fault, expected) in [
+        (Fault::Refuse, refusal(409, "authority-refused")),
+        (Fault::LoseRequest, refusal(503, "authority-unreachable")),
+        (Fault::LoseAnswer, refusal(503, "authority-unreachable")),
+    ] {
+        let wish = wish("till-1");
+        scene.front.break_at(ENROLMENT, fault);
+        assert_eq!(scene.enrol(&wish).await, Err(expected), "{fault:?}");
+        assert_eq!(scene.terminal.client.get(DEVICES).await.unwrap(), devices, "{fault:?}");
+        scene.front.mend();
+        // The same request again, while the revocation of what was lost may be under way.
+        let device = scene.enrol(&wish).await.unwrap();
+        scene.agreed(0).await;
+        assert_eq!(scene.listed().await.len(), 1);
+        scene.terminal.client.delete(&format!("{DEVICES}/{}", device["id"].as_str().unwrap())).await.unwrap();
+        scene.agreed(0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_enrolment_is_revoked_and_its_request_gets_a_new_certificate() {
+    let scene = Scene::set().await;
+    let wish = wish("till-1");
+    scene.front.break_at(ENROLMENT, Fault::LoseAnswer);
+    assert!(scene.enrol(&wish).await.is_err());
+    let lost = scene.authority.valid_to_pair();
+    assert_eq!(lost.len(), 1);
+    scene.front.mend();
+    scene.agreed(0).await;
+    scene.enrol(&wish).await.unwrap();
+    scene.agreed(0).await;
+    assert!(scene.authority.valid_to_pair().is_disjoint(&lost));
+}
+
+#[tokio::test]
+async fn a_daemon_killed_at_any_write_of_an_enrolment_leaves_no_certificate_without_its_device() {
+    if !can_trace(module_path!()) {
+        return;
+    }
+    let mut scene = Scene::set().await;
+    for write in 1.. {
+        let wish = wish("till-1");
+        let mut saboteur = Saboteur::attach(scene.daemon.server.pid(), write).await;
+        let struck = tokio::select! {
+            device = scene.enrol(&wish) => {
+                device.unwrap();
+                false
+            }
+            () = saboteur.strike() => true,
+        };
+        if !struck {
+            saboteur.release().await;
+            assert!(write > 2, "the wish and the device are written");
+            break;
+        }
+        scene.daemon.server.kill().await;
+        saboteur.detach().await;
+        scene.daemon.restart().await;
+        scene.agreed(0).await;
+        scene.enrol(&wish).await.unwrap();
+        scene.agreed(0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_authority_certifies_no_pairing_and_nothing_else_fails() {
+    let authority = ForeignAuthority::start(&[]).await;
+    let mut daemon = Daemon::start_with(authority.options()).await;
     let terminal = daemon.terminal("till-1", "alice").await;
+    let refused = terminal.client.post(DEVICES, wish("till-1")).await;
+    assert_eq!(refused, Err(refusal(409, "pairing-unavailable")));
     terminal.first("9A").await.unwrap();
-    let mut channel = terminal.present().await;
-    let mut device = PairingDevice::enrol(&terminal, PIN).await;
-    device.insert(&mut channel).await.unwrap();
-    terminal.client.delete(&terminal.path(&format!("devices/{}", device.id))).await.unwrap();
-    let reached = async { while pairings(&daemon).await["pairings"] != json!([]) {} };
-    soon("the list reaches the card", reached).await;
-    let refused = device.insert(&mut channel).await.err();
-    assert!(matches!(refused, Some(PairingError::Refused(Status::SECURITY_STATUS_NOT_SATISFIED))), "{refused:?}");
+    let pairings = terminal.client.get(PAIRINGS).await.unwrap();
+    let none = json!({ "certified": false, "policy": "open", "revocations": null, "pairings": [] });
+    assert_eq!(pairings, none);
+    let administrator = daemon.administrator().await;
+    let set = async |client: &Client, policy| client.put(PAIRINGS, json!({ "policy": policy })).await;
+    assert_eq!(set(&administrator, "paired-only").await, Err(refusal(409, "pairing-unavailable")));
+    assert_eq!(set(&administrator, "open").await.unwrap(), none);
+
+    // Under an authority that offers it, the card is certified with its next certificate.
+    daemon.server.kill().await;
+    daemon.restart_as(Vec::new()).await;
+    assert_eq!(terminal.client.get(PAIRINGS).await.unwrap(), none);
+    let refused = set(&daemon.administrator().await, "paired-only").await;
+    assert_eq!(refused, Err(refusal(409, "pairing-unavailable")));
+    terminal.create("9C").await.unwrap();
+    assert_eq!(terminal.client.get(PAIRINGS).await.unwrap()["certified"], true);
+}
+
+#[tokio::test]
+async fn a_new_card_is_certified_under_its_identity_and_revoked_when_it_is_destroyed() {
+    let scene = Scene::set().await;
+    let certificate = scene.terminal.first("9A").await.unwrap();
+    scene.agreed(1).await;
+    let pairings = scene.terminal.client.get(PAIRINGS).await.unwrap();
+    assert_eq!((&pairings["certified"], &pairings["policy"]), (&json!(true), &json!("open")));
+    let audited = scene.daemon.audited("card-certified").await;
+    assert_eq!(audited.len(), 1);
+    scene.terminal.create("9C").await.unwrap();
+    scene.agreed(1).await;
+    assert_eq!(scene.daemon.audited("card-certified").await.len(), 1, "once for its life");
+    for certificate in [certificate, scene.terminal.certificates().await.remove(1)] {
+        scene.terminal.delete(&certificate).await.unwrap();
+    }
+    scene.agreed(0).await;
+}
+
+#[tokio::test]
+async fn operators_set_the_policy_and_end_pairings() {
+    let scene = Scene::set().await;
+    scene.terminal.first("9A").await.unwrap();
+    let administrator = scene.daemon.administrator().await;
+    let setting = json!({ "policy": "paired-only" });
+    let refused = scene.terminal.client.put(PAIRINGS, setting.clone()).await;
+    assert_eq!(refused, Err(refusal(403, "administrator-only")));
+    assert_eq!(administrator.put(PAIRINGS, setting).await.unwrap()["policy"], "paired-only");
+    scene.park().await;
+    assert_eq!(scene.terminal.client.get(PAIRINGS).await.unwrap()["policy"], "paired-only");
+    // What goes over REST goes on.
+    scene.terminal.create("9E").await.unwrap();
+    let unknown = administrator.put(PAIRINGS, json!({ "policy": "closed" })).await;
+    assert_eq!(unknown, Err(refusal(422, "invalid-value")));
+    for path in ["60", "6F", "70", "6", "xx"] {
+        let none = scene.terminal.client.delete(&format!("{PAIRINGS}/{path}")).await;
+        assert_eq!(none, Err(refusal(404, "not-found")), "{path}");
+    }
+    assert_eq!(scene.terminal.client.delete(PAIRINGS).await.unwrap(), json!({ "revoked": 0 }));
+    assert_eq!(scene.daemon.audited("pairing-policy-set").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_terminals_revocation_reaches_a_live_card_at_once_and_a_parked_one_when_it_wakes() {
+    needs_kvm!();
+    let scene = Scene::set().await;
+    scene.terminal.first("9A").await.unwrap();
+    let first = scene.accepted().await;
+    let pid = scene.daemon.card_pid("till-1").await;
+    scene.lose_a_terminal().await;
+    scene.noted(first + 1).await;
+    assert_eq!(scene.daemon.card_pid("till-1").await, pid, "it was live, and still is");
+    assert_eq!(scene.accepted().await, first + 1);
+
+    scene.park().await;
+    scene.lose_a_terminal().await;
+    scene.agreed(1).await;
+    assert_eq!(noted(&scene.daemon), Some(first + 1), "it is parked");
+    // The list may still be on its way from the authority: then the card gets it live.
+    let administrator = scene.daemon.administrator().await;
+    administrator.post("/v1/cards/till-1/wake", json!({})).await.unwrap();
+    scene.noted(first + 2).await;
+    assert_eq!(scene.accepted().await, first + 2);
+}
+
+#[tokio::test]
+async fn a_list_that_is_withheld_comes_when_it_can_and_an_older_one_is_ignored() {
+    let mut scene = Scene::set().await;
+    scene.terminal.first("9A").await.unwrap();
+    let first = scene.accepted().await;
+    scene.authority.server.kill().await;
+    let copy = scene.authority.copy();
+    scene.authority.restart().await;
+
+    scene.front.break_at(LIST, Fault::LoseAnswer);
+    scene.lose_a_terminal().await;
+    scene.agreed(1).await;
+    assert_eq!(scene.accepted().await, first, "the list is withheld");
+    // Also over a daemon's end.
+    scene.daemon.kill_and_restart().await;
+    assert_eq!(scene.accepted().await, first);
+    scene.front.mend();
+    scene.noted(first + 1).await;
+    assert_eq!(scene.accepted().await, first + 1);
+
+    // The authority forgets what it revoked: its list is older than the card's.
+    scene.authority.server.kill().await;
+    scene.authority.put_back(&copy);
+    scene.authority.restart().await;
+    scene.daemon.kill_and_restart().await;
+    scene.park().await;
+    scene.terminal.create("9C").await.unwrap();
+    assert_eq!(scene.accepted().await, first + 1);
+    // Until it has revoked more than that.
+    scene.lose_a_terminal().await;
+    scene.lose_a_terminal().await;
+    scene.noted(first + 2).await;
+    assert_eq!(scene.accepted().await, first + 2);
+}
+
+/// A host whose store forgot that the card has a newer list offers an older one: the card says so, and it is noted.
+#[tokio::test]
+async fn a_card_that_knows_a_newer_list_is_not_asked_again() {
+    let mut scene = Scene::set().await;
+    scene.terminal.first("9A").await.unwrap();
+    let first = scene.accepted().await;
+    let open = |scene: &Scene| rusqlite::Connection::open(scene.daemon.data().join("store.db")).unwrap();
+    let list = "SELECT list FROM revocation_list";
+    let older: Vec<u8> = open(&scene).query_row(list, [], |row| row.get(0)).unwrap();
+    scene.lose_a_terminal().await;
+    scene.noted(first + 1).await;
+    assert!(scene.daemon.server.terminate().await);
+    let forget = "UPDATE revocation_list SET number = ?1, list = ?2";
+    open(&scene).execute(forget, rusqlite::params![first as i64, older]).unwrap();
+    open(&scene).execute("UPDATE cards SET revocations = 0", []).unwrap();
+    scene.front.break_at(LIST, Fault::LoseRequest);
+    scene.daemon.restart().await;
+    assert_eq!(scene.accepted().await, first + 1);
+    assert_eq!(noted(&scene.daemon), Some(first + 1));
 }

@@ -62,6 +62,7 @@ impl Scene {
             atr: None,
             state: CardState::InUse,
             created_at: Timestamp::UNIX_EPOCH,
+            revocations: None,
         };
         let insert = move |transaction: &Transaction<'_>| {
             transaction.execute("INSERT INTO users VALUES ('jane', 'user', 'hash')", [])?;

@@ -16,7 +16,7 @@ use std::{
 };
 
 use cardhost_tests::{
-    authority::{listed, valid},
+    authority::{listed, valid, valid_to_pair},
     client::Client,
     daemon::Daemon,
     leftovers, needs_kvm,
@@ -182,7 +182,10 @@ impl Scene {
         for worker in &self.workers {
             certificates.extend(listed(&worker.terminal.certificates().await));
         }
-        assert_eq!(certificates, valid(&self.daemon.data().join("authority")), "host and authority");
+        let authority = self.daemon.data().join("authority");
+        assert_eq!(certificates, valid(&authority), "host and authority");
+        let certified = leftovers::certified_cards(self.daemon.data());
+        assert_eq!(certified, valid_to_pair(&authority).len(), "pairing keys of cards");
     }
 
     /// Nothing tells a client of the reconciliation's end: the store is asked until nothing is open.
@@ -203,7 +206,8 @@ impl Scene {
         }
         self.settled().await;
         leftovers::assert_none(self.daemon.data());
-        assert!(valid(&self.daemon.data().join("authority")).is_empty(), "the authority holds none valid");
+        let authority = self.daemon.data().join("authority");
+        assert!(valid(&authority).is_empty() && valid_to_pair(&authority).is_empty(), "none is valid");
         let launchers = children(self.daemon.server.pid());
         join_all(launchers.iter().copied().flat_map(children).map(ended)).await;
         audit_log_verifies(&self.daemon).await;

@@ -1,4 +1,5 @@
--- Version 1. Times are seconds since 1970-01-01 UTC.
+-- Schema version 1. Frozen: later versions add a file of their own and must open databases of this one.
+-- Times are seconds since 1970-01-01 UTC.
 CREATE TABLE certificates (
     serial         BLOB PRIMARY KEY,          -- as in the certificate
     der            BLOB NOT NULL,

@@ -1,0 +1,85 @@
+//! The pairing authority's revocation list on its way to the cards.
+//!
+//! ```text
+//! at the start, each hour, after a terminal's revocation ─▶ fetched ─newer─▶ stored ─▶ live cards at once,
+//!                                 ▲ failed: growing pauses │                           others at their next start
+//!                                 └────────────────────────┘
+//! ```
+
+use std::time::Duration;
+
+use tokio::{sync::watch, time};
+
+use super::{
+    LifeCycle, LifeCycleError,
+    reconcile::{FIRST_PAUSE, LONGEST_PAUSE},
+};
+use crate::{
+    pki::{MAX_ENTRIES, RevocationList},
+    server,
+    store::{StoreError, revocation_list},
+};
+
+/// Between two fetches when nothing happens.
+const ROUND: Duration = Duration::from_secs(60 * 60);
+
+impl LifeCycle {
+    /// Has the cards follow the list that was stored last.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn recall_revocations(&self) -> Result<(), StoreError> {
+        if let Some(list) = self.0.store.read(revocation_list::find).await? {
+            self.0.cards.follow(list);
+        }
+        Ok(())
+    }
+
+    /// Keeps the cards up to date until `end` turns true.
+    pub async fn follow_revocations(&self, mut end: watch::Receiver<bool>) {
+        if !self.0.authority.offers_pairing() {
+            return;
+        }
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let rest = match self.fetch_revocations().await {
+                Ok(()) => {
+                    pause = FIRST_PAUSE;
+                    ROUND
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the revocation list for pairing is not fetched yet");
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause
+                }
+            };
+            tokio::select! {
+                () = self.0.terminal_revoked.notified() => {}
+                () = time::sleep(rest) => {}
+                () = server::ended(&mut end) => return,
+            }
+        }
+    }
+
+    async fn fetch_revocations(&self) -> Result<(), LifeCycleError> {
+        let list = self.0.authority.pairing_crl().await?;
+        let (number, kept) = (list.number, list.clone());
+        let newer = self.0.store.write(move |transaction| revocation_list::keep(transaction, &kept)).await?;
+        if newer {
+            tracing::info!(number, "a newer revocation list for pairing");
+            tell_length(&list);
+            self.0.cards.follow(list);
+        }
+        // Also where a card did not take it before.
+        self.0.cards.bring_all_up_to_date().await;
+        Ok(())
+    }
+}
+
+fn tell_length(list: &RevocationList) {
+    let entries = list.entries();
+    metrics::gauge!("cardhost_pairing_revocations").set(entries as f64);
+    if entries > MAX_ENTRIES {
+        tracing::error!(entries, "the revocation list for pairing is longer than cards take: they keep their last one");
+    }
+}
