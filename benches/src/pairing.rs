@@ -10,7 +10,7 @@
 use anyhow::{Context, Result, anyhow};
 use cardhost_terminal::pairing::{
     certificate::Identity,
-    flow::{self, Link, Pairings, PairingError},
+    flow::{self, Link, PairingError, Pairings},
     scp03::{DIVERSIFICATION, KeySet},
     session::Session,
 };

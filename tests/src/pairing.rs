@@ -2,7 +2,7 @@
 
 use cardhost_terminal::pairing::{
     certificate::Identity,
-    flow::{self, Link, Pairings, PairingError},
+    flow::{self, Link, PairingError, Pairings},
     scp03::{DIVERSIFICATION, KeySet},
     session::{Session, SessionError},
 };

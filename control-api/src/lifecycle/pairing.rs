@@ -61,7 +61,8 @@ impl LifeCycle {
     /// The card's certification request, written down.
     async fn request_of_card(&self, card: &CardRecord) -> Result<Vec<u8>, LifeCycleError> {
         let command = PairingCommand::Request(subject(&card.card));
-        let Answer::CertificationRequest(request) = self.ask_about_pairing(&card.terminal, command).await? else {
+        let Answer::CertificationRequest(request) = self.ask_about_pairing(&card.terminal, command).await?
+        else {
             return Err(CardError::Misbehaved(Violation::Unexpected).into());
         };
         let (number, noted) = (card.card, request.clone());
@@ -174,7 +175,12 @@ impl LifeCycle {
         Ok(self.0.store.write(queue).await?)
     }
 
-    async fn accept(&self, device: DeviceRecord, queued: Option<i64>, by: Name) -> Result<(), LifeCycleError> {
+    async fn accept(
+        &self,
+        device: DeviceRecord,
+        queued: Option<i64>,
+        by: Name,
+    ) -> Result<(), LifeCycleError> {
         self.write(move |transaction, audit| {
             if let Some(queued) = queued {
                 revocations::delete(transaction, queued)?;

@@ -170,5 +170,8 @@ async fn a_removed_device_cannot_pair_again() {
     let reached = async { while pairings(&daemon).await["pairings"] != json!([]) {} };
     soon("the list reaches the card", reached).await;
     let refused = device.insert(&mut channel).await.err();
-    assert!(matches!(refused, Some(PairingError::Refused(Status::SECURITY_STATUS_NOT_SATISFIED))), "{refused:?}");
+    assert!(
+        matches!(refused, Some(PairingError::Refused(Status::SECURITY_STATUS_NOT_SATISFIED))),
+        "{refused:?}"
+    );
 }

@@ -12,6 +12,7 @@ pub mod crash;
 pub mod link;
 pub mod machine;
 pub mod memory;
+pub mod priority;
 pub mod sandbox;
 pub mod scratch;
 pub mod seccomp;
@@ -39,8 +40,9 @@ use crate::{
 };
 use link::{Link, LinkError};
 use machine::{Exit, Machine};
+use priority::Priority;
 use statistics::Meter;
-use watchdog::Watchdog;
+use watchdog::{Finding, Watchdog};
 
 /// Why a card's process ends.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +74,7 @@ impl From<LinkError> for End {
 pub struct Card<'a, M> {
     /// Declared first: dropped before the machine whose byte it writes to.
     watchdog: Watchdog,
+    priority: Priority,
     machine: M,
     transport: Transport,
     streams: Streams,
@@ -103,8 +106,20 @@ impl<'a, M: Machine> Card<'a, M> {
         budget_ms: u32,
     ) -> std::io::Result<Self> {
         let watchdog = Watchdog::start(&mut machine, budget_ms)?;
+        let priority = Priority::new(machine.thread());
         let meter = machine.meter()?;
-        Ok(Self { machine, transport, streams, link, watchdog, meter, symbols, exits: 0, obeyed: 0 })
+        Ok(Self {
+            machine,
+            transport,
+            streams,
+            link,
+            watchdog,
+            priority,
+            meter,
+            symbols,
+            exits: 0,
+            obeyed: 0,
+        })
     }
 
     /// Has the idle guest receive `launch` first of all. Its secrets are erased where they were.
@@ -181,8 +196,13 @@ impl<'a, M: Machine> Card<'a, M> {
     }
 
     fn interrupted(&mut self) -> Result<Next, End> {
-        if !self.watchdog.interrupted(self.obeyed) {
-            return Ok(Next::Enter);
+        match self.watchdog.interrupted(self.obeyed) {
+            Finding::Brisk => return Ok(Next::Enter),
+            Finding::Busy => {
+                self.priority.lower();
+                return Ok(Next::Enter);
+            }
+            Finding::Runaway => {}
         }
         let cause = CrashCause::Runaway { budget_ms: self.watchdog.budget_ms() };
         Err(self.crashed(cause))
@@ -214,6 +234,7 @@ impl<'a, M: Machine> Card<'a, M> {
 
     /// The guest is idle: blocks until it has been given something.
     fn wait(&mut self) -> Result<(), End> {
+        self.priority.restore();
         loop {
             while let Some((header, payload)) = self.link.buffered()? {
                 self.obey(header, payload)?;

@@ -1,8 +1,8 @@
 //! Ends a guest that computes without finishing an exchange.
 //!
-//! A timer on the guest's CPU time ticks four times per budget; each tick makes the machine return. If the guest has
-//! taken nothing new from the daemon between four ticks it is a runaway: it has then used between three quarters of
-//! the budget and all of it. Packets that only answer the guest's own do not count, so that it cannot keep itself
+//! A timer on the guest's CPU time ticks every [`TICK_MS`]; each tick makes the machine return. A guest that has taken
+//! nothing new from the daemon since the last tick is busy, and one that was busy for its whole budget, to a tick, is a
+//! runaway. Packets that only answer the guest's own do not count, so that it cannot keep itself
 //! busy. Time spent blocked does not count either, and an exchange costs no system call.
 
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -18,11 +18,23 @@ use nix::{
 
 use super::machine::Machine;
 
-const TICKS_PER_BUDGET: u32 = 4;
+/// CPU time between two ticks, milliseconds: some thousand round trips, and less than one RSA key takes.
+const TICK_MS: u32 = 25;
 
 /// The machine's [`Machine::stop_byte`].
 static STOP: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
 static TICKED: AtomicBool = AtomicBool::new(false);
+
+/// What a guest did since the last tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It takes what the daemon gives it.
+    Brisk,
+    /// It has computed for a whole tick in one exchange.
+    Busy,
+    /// It has used up its budget.
+    Runaway,
+}
 
 /// The watchdog of this process's one machine.
 pub struct Watchdog {
@@ -40,19 +52,24 @@ impl Watchdog {
         let notify =
             SigevNotify::SigevThreadId { signal: Signal::SIGALRM, thread_id: gettid().as_raw(), si_value: 0 };
         let mut timer = Timer::new(machine.clock(), SigEvent::new(notify))?;
-        let tick = std::time::Duration::from_millis(u64::from((budget_ms / TICKS_PER_BUDGET).max(1)));
+        let tick = std::time::Duration::from_millis(u64::from(TICK_MS.min(budget_ms).max(1)));
         timer.set(Expiration::Interval(TimeSpec::from_duration(tick)), TimerSetTimeFlags::empty())?;
         Ok(Self { budget_ms, idle_ticks: 0, progress: 0, _timer: timer })
     }
 
-    /// The machine was interrupted. True if the guest is a runaway; `progress` counts what it was given by the daemon.
-    pub fn interrupted(&mut self, progress: u64) -> bool {
+    /// The machine was interrupted; `progress` counts what the guest was given by the daemon.
+    pub fn interrupted(&mut self, progress: u64) -> Finding {
         if !TICKED.swap(false, Ordering::AcqRel) {
-            return false;
+            return Finding::Brisk;
         }
         self.idle_ticks = if progress == self.progress { self.idle_ticks + 1 } else { 1 };
         self.progress = progress;
-        self.idle_ticks >= TICKS_PER_BUDGET
+        // The first tick may have come right after the exchange began.
+        match self.idle_ticks {
+            ticks if ticks * TICK_MS >= self.budget_ms => Finding::Runaway,
+            1 => Finding::Brisk,
+            _ => Finding::Busy,
+        }
     }
 
     /// CPU time for one exchange, milliseconds.

@@ -15,6 +15,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Kvm, SyncReg, VcpuExit, VcpuFd, VmFd};
 use nix::time::ClockId;
+use rustix::process::Pid;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 use super::{Exit, Machine, MachineError};
@@ -227,6 +228,10 @@ impl Machine for VirtualMachine {
     /// The guest's time is that of the thread that runs it.
     fn clock(&self) -> ClockId {
         ClockId::CLOCK_THREAD_CPUTIME_ID
+    }
+
+    fn thread(&self) -> Option<Pid> {
+        None
     }
 
     fn stop_byte(&mut self) -> NonNull<u8> {

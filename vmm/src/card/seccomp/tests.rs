@@ -54,7 +54,7 @@ fn survivors(
 #[test]
 fn every_other_system_call_kills() {
     let none = [] as [libc::c_long; 0];
-    let with_rules = [libc::SYS_mmap, libc::SYS_ioctl];
+    let with_rules = [libc::SYS_mmap, libc::SYS_ioctl, libc::SYS_setpriority];
     assert_eq!(survivors(Isolation::MicroVm, ALLOWED_KVM, &with_rules), none);
     let with_rules = [libc::SYS_mmap, libc::SYS_ptrace, libc::SYS_kill];
     assert_eq!(survivors(Isolation::Process, ALLOWED_TENDER, &with_rules), none);
@@ -66,6 +66,13 @@ fn every_other_ioctl_kills() {
     assert!(is_killed(ioctl(0xAE01)), "KVM_CREATE_VM");
     assert!(is_killed(ioctl(0x5413)), "TIOCGWINSZ");
     assert!(!is_killed(ioctl(KVM_RUN)), "KVM_RUN");
+}
+
+#[test]
+fn a_card_sets_no_priority_but_its_own() {
+    let priority = |who: i64| outcome(Isolation::MicroVm, libc::SYS_setpriority, [0, who]);
+    assert!(is_killed(priority(1)));
+    assert!(!is_killed(priority(0)));
 }
 
 #[test]

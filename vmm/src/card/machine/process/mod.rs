@@ -35,6 +35,7 @@ use cardhost_wire::{
     link::CrashCause,
 };
 use nix::{errno::Errno, time::ClockId};
+use rustix::process::Pid;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::{Exit, Machine, MachineError};
@@ -188,6 +189,10 @@ impl Machine for GuestProcess {
 
     fn clock(&self) -> ClockId {
         self.tracee.clock()
+    }
+
+    fn thread(&self) -> Option<Pid> {
+        self.tracee.thread()
     }
 
     fn stop_byte(&mut self) -> NonNull<u8> {

@@ -195,6 +195,11 @@ impl Tracee {
         self.clock
     }
 
+    /// Its one thread.
+    pub fn thread(&self) -> Option<rustix::process::Pid> {
+        rustix::process::Pid::from_raw(self.pid.as_raw())
+    }
+
     /// Runs the stopped process to the breakpoint behind the instruction at the registers' place.
     ///
     /// # Errors
