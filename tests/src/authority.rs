@@ -99,7 +99,8 @@ pub fn valid_to_pair(data: &Path) -> BTreeSet<String> {
 }
 
 const VALID: &str = "SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL AND ca = 'issuing'";
-const VALID_TO_PAIR: &str = "SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL AND ca = 'pairing'";
+const VALID_TO_PAIR: &str =
+    "SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL AND ca = 'pairing'";
 
 fn copy_files(from: &Path, to: &Path) {
     for file in std::fs::read_dir(from).expect("a folder") {

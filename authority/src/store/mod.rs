@@ -151,7 +151,8 @@ fn insert(transaction: &Transaction<'_>, issued: &Issued, request_sha256: &[u8; 
     let sql = "INSERT INTO certificates (ca, serial, der, subject, public_key, request_sha256, not_after)
         VALUES (?, ?, ?, ?, ?, ?, ?)";
     let Issued { ca, serial, der, subject, public_key, not_after, .. } = issued;
-    transaction.execute(sql, params![ca.name(), serial, der, subject, public_key, request_sha256, not_after])?;
+    transaction
+        .execute(sql, params![ca.name(), serial, der, subject, public_key, request_sha256, not_after])?;
     Ok(())
 }
 

@@ -55,7 +55,8 @@ async fn a_pairing_certificate_is_for_key_agreement_and_chains_to_its_own_author
 #[tokio::test]
 async fn only_a_p256_key_is_certified_to_pair() {
     let authority = start().await;
-    for key in ["rsa:2048", "ec -pkeyopt ec_paramgen_curve:P-384", "ec -pkeyopt ec_paramgen_curve:secp256k1"] {
+    for key in ["rsa:2048", "ec -pkeyopt ec_paramgen_curve:P-384", "ec -pkeyopt ec_paramgen_curve:secp256k1"]
+    {
         let request = authority.request(key);
         assert_eq!(authority.est("pairing/simpleenroll", &request).await.status(), 400, "{key}");
     }
@@ -127,6 +128,7 @@ async fn a_pairing_certificate_authenticates_nobody() {
     let request = fs::read(authority.file("request.der")).unwrap();
     let answer = authority.anybody.post(format!("{}/ocsp", authority.url)).body(request).send().await;
     fs::write(authority.file("response.der"), answer.unwrap().bytes().await.unwrap()).unwrap();
-    let words = "ocsp -issuer issuing-ca.pem -cert pairing.pem -no_nonce -respin response.der -CAfile issuing-ca.pem";
+    let words =
+        "ocsp -issuer issuing-ca.pem -cert pairing.pem -no_nonce -respin response.der -CAfile issuing-ca.pem";
     assert!(openssl(authority.path(), words).contains("pairing.pem: unknown"));
 }

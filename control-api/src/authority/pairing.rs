@@ -18,7 +18,8 @@ impl Authority {
     pub async fn pairing_ca(&self) -> Result<Vec<u8>, AuthorityError> {
         self.require_pairing()?;
         let certificates = self.certificates_at(&format!("{LABEL}/cacerts")).await?;
-        let is_authority = |der: &Vec<u8>| parse_x509_certificate(der).is_ok_and(|(_, parsed)| parsed.is_ca());
+        let is_authority =
+            |der: &Vec<u8>| parse_x509_certificate(der).is_ok_and(|(_, parsed)| parsed.is_ca());
         certificates.into_iter().find(is_authority).ok_or(AuthorityError::Malformed)
     }
 

@@ -79,7 +79,17 @@ impl Cards {
         let (entries, roster, ended) = (Mutex::default(), Roster::default(), Notify::new());
         let newest_list = Newest::default();
         let places = Arc::new(Semaphore::new(settings.max_live.get().min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner { store, launcher, guard, entries, roster, settings, places, ended, newest_list }))
+        Self(Arc::new(Inner {
+            store,
+            launcher,
+            guard,
+            entries,
+            roster,
+            settings,
+            places,
+            ended,
+            newest_list,
+        }))
     }
 
     /// Reserves the terminal's channel of this protocol; the card need not be there yet.

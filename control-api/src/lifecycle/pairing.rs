@@ -8,6 +8,7 @@ use cardhost_wire::{
     pairing::PairingCommand,
 };
 use der::Encode as _;
+use rusqlite::Transaction;
 use x509_cert::name::Name as DistinguishedName;
 
 use super::{LifeCycle, LifeCycleError};
@@ -61,7 +62,8 @@ impl LifeCycle {
     /// The card's certification request, written down.
     async fn request_of_card(&self, card: &CardRecord) -> Result<Vec<u8>, LifeCycleError> {
         let command = PairingCommand::Request(subject(&card.card));
-        let Answer::CertificationRequest(request) = self.ask_about_pairing(&card.terminal, command).await? else {
+        let Answer::CertificationRequest(request) = self.ask_about_pairing(&card.terminal, command).await?
+        else {
             return Err(CardError::Misbehaved(Violation::Unexpected).into());
         };
         let (number, noted) = (card.card, request.clone());
@@ -85,7 +87,7 @@ impl LifeCycle {
             }
         };
         let issued = certificate.clone();
-        let stored = move |transaction: &_| pairing_keys::issued(transaction, &number, &issued);
+        let stored = move |transaction: &Transaction<'_>| pairing_keys::issued(transaction, &number, &issued);
         match self.0.store.write(stored).await? {
             true => Ok(certificate),
             // Its last credential was deleted by APDU meanwhile: what was issued is queued.
@@ -167,14 +169,19 @@ impl LifeCycle {
     /// request may stand in the queue from before.
     async fn queue(&self, terminal: &Name, request: &[u8]) -> Result<i64, LifeCycleError> {
         let (terminal, request) = (terminal.clone(), request.to_vec());
-        let queue = move |transaction: &rusqlite::Transaction<'_>| {
+        let queue = move |transaction: &Transaction<'_>| {
             revocations::withdraw_request(transaction, &request)?;
             revocations::queue_request(transaction, &terminal, Purpose::TerminalPairing, &request)
         };
         Ok(self.0.store.write(queue).await?)
     }
 
-    async fn accept(&self, device: DeviceRecord, queued: Option<i64>, by: Name) -> Result<(), LifeCycleError> {
+    async fn accept(
+        &self,
+        device: DeviceRecord,
+        queued: Option<i64>,
+        by: Name,
+    ) -> Result<(), LifeCycleError> {
         self.write(move |transaction, audit| {
             if let Some(queued) = queued {
                 revocations::delete(transaction, queued)?;
@@ -192,7 +199,8 @@ impl LifeCycle {
             self.unsettle();
             return error.into();
         }
-        let withdraw = move |transaction: &_| revocations::delete(transaction, queued).map(drop);
+        let withdraw =
+            move |transaction: &Transaction<'_>| revocations::delete(transaction, queued).map(drop);
         match self.write(move |transaction, _| withdraw(transaction)).await {
             Ok(()) => error.into(),
             Err(error) => error,

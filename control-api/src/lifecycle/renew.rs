@@ -127,7 +127,13 @@ impl LifeCycle {
         let entry = entry(Action::CertificateRenewed, intent);
         self.write(move |transaction, audit| {
             let lost = if certificates::replace(transaction, certificate, &der)? { old.der } else { der };
-            revocations::queue_certificate(transaction, &terminal, Purpose::Credential, &lost, Reason::Superseded)?;
+            revocations::queue_certificate(
+                transaction,
+                &terminal,
+                Purpose::Credential,
+                &lost,
+                Reason::Superseded,
+            )?;
             intents::delete(transaction, id)?;
             audit.append(transaction, &entry)
         })

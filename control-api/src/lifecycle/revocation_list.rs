@@ -80,6 +80,9 @@ fn tell_length(list: &RevocationList) {
     let entries = list.entries();
     metrics::gauge!("cardhost_pairing_revocations").set(entries as f64);
     if entries > MAX_ENTRIES {
-        tracing::error!(entries, "the revocation list for pairing is longer than cards take: they keep their last one");
+        tracing::error!(
+            entries,
+            "the revocation list for pairing is longer than cards take: they keep their last one"
+        );
     }
 }

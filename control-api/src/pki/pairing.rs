@@ -1,8 +1,8 @@
 //! Certification requests for the keys with which terminals pair, checked before the authority sees them.
 
 use x509_parser::{
-    certification_request::X509CertificationRequest, oid_registry::OID_X509_COMMON_NAME, prelude::FromDer as _,
-    public_key::PublicKey, x509::X509Name,
+    certification_request::X509CertificationRequest, oid_registry::OID_X509_COMMON_NAME,
+    prelude::FromDer as _, public_key::PublicKey, x509::X509Name,
 };
 
 use super::issue::{DeviceRequestRefused, single_request};
@@ -20,7 +20,9 @@ pub enum PairingRequestRefused {
     #[error("a key to pair with must be P-256")]
     UnsupportedKey,
     /// Its subject is not the terminal's.
-    #[error("the subject of the certification request for pairing must be CN= and the terminal's name, and no more")]
+    #[error(
+        "the subject of the certification request for pairing must be CN= and the terminal's name, and no more"
+    )]
     OtherSubject,
 }
 

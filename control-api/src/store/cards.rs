@@ -92,7 +92,8 @@ pub enum CommitOutcome {
     Absent,
 }
 
-const COLUMNS: &str = "SELECT terminal, card, wrapped_key, measurement, epoch, head, atr, state, created_at, revocations
+const COLUMNS: &str =
+    "SELECT terminal, card, wrapped_key, measurement, epoch, head, atr, state, created_at, revocations
     FROM cards";
 
 /// The terminal's card.
