@@ -2,6 +2,8 @@
 
 #[path = "store/failures.rs"]
 mod failures;
+#[path = "store/pairing.rs"]
+mod pairing;
 #[path = "store/power_cuts.rs"]
 mod power_cuts;
 #[path = "store/quotas.rs"]
@@ -275,7 +277,7 @@ fn the_frozen_receipts_verify() {
 /// Written by the first version that had the schema, these never change.
 #[tokio::test]
 async fn the_frozen_stores_of_every_version_open() {
-    for frozen in ["store-v1.sqlite", "store-v2.sqlite"] {
+    for frozen in ["store-v1.sqlite", "store-v2.sqlite", "store-v3.sqlite"] {
         opens_and_goes_on(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(frozen)).await;
     }
 }

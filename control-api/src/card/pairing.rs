@@ -8,6 +8,7 @@ use cardhost_wire::{
     pairing::PairingCommand,
 };
 use futures_util::{StreamExt as _, stream};
+use rusqlite::Transaction;
 
 use super::{CardError, Cards, Violation, live::Use, task::Mail};
 use crate::{
@@ -84,7 +85,7 @@ impl Cards {
     }
 
     async fn note_accepted(&self, card: CardId, number: u64) -> Result<(), CardError> {
-        let note = move |transaction: &_| revocation_list::accepted(transaction, &card, number);
+        let note = move |transaction: &Transaction<'_>| revocation_list::accepted(transaction, &card, number);
         Ok(self.store().write(note).await?)
     }
 }

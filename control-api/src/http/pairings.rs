@@ -9,7 +9,7 @@ use axum::{
 };
 use cardhost_wire::{
     control::{Answer, Command},
-    pairing::{MAX_PAIRINGS, Pairing, PairingCommand, PairingPolicy, Pairings},
+    pairing::{MAX_PAIRINGS, MAX_TERMINAL_NAME, Pairing, PairingCommand, PairingPolicy, Pairings},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -29,6 +29,9 @@ use crate::{
     auth::name::Name,
     card::{CardError, Violation},
 };
+
+/// Longest serial number of a certificate (RFC 5280, 4.1.2.2), bytes.
+const MAX_SERIAL: usize = 20;
 
 /// The operations of this file.
 pub fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
@@ -170,7 +173,7 @@ async fn delete_all(
 
 /// What the terminal's card, which must be there, tells of its pairings.
 async fn read(app: &App, terminal: &Name) -> Result<Pairings, Fault> {
-    existing(app, terminal).await?;
+    existing(app, terminal).await.map(drop)?;
     match ask(app, terminal, PairingCommand::Read).await? {
         Answer::Pairings(pairings) if is_plausible(&pairings) => Ok(pairings),
         _ => Err(CardError::Misbehaved(Violation::Unexpected).into()),
@@ -180,7 +183,7 @@ async fn read(app: &App, terminal: &Name) -> Result<Pairings, Fault> {
 async fn end(app: &App, terminal: &Name, by: &Name, pairing: &Pairing) -> Result<(), Fault> {
     done(app, terminal, PairingCommand::Delete(pairing.kvn)).await?;
     let entry = Entry::new(Action::PairingDeleted).terminal(terminal).user(by);
-    let entry = entry.detail("pairing", id(pairing)).detail("paired-terminal", &pairing.terminal);
+    let entry = entry.detail("pairing", id(pairing)).detail("paired-terminal", shown(&pairing.terminal));
     record(app, entry.detail("serial", hex::encode(&pairing.serial))).await
 }
 
@@ -195,10 +198,18 @@ async fn ask(app: &App, terminal: &Name, command: PairingCommand) -> Result<Answ
     app.cards.command(terminal, Command::Pairing(command), None).await
 }
 
-/// What a card tells is its own word: names stand in answers and in the audit log.
+/// What a card tells is its own word: it stands in answers and in the audit log.
 fn is_plausible(told: &Pairings) -> bool {
-    let names = |pairing: &Pairing| pairing.terminal.parse::<Name>().is_ok() && pairing.serial.len() <= 20;
-    told.pairings.len() <= MAX_PAIRINGS && told.pairings.iter().all(names)
+    let bounded =
+        |pairing: &Pairing| pairing.terminal.len() <= MAX_TERMINAL_NAME && pairing.serial.len() <= MAX_SERIAL;
+    told.pairings.len() <= MAX_PAIRINGS && told.pairings.iter().all(bounded)
+}
+
+/// A name that moves no cursor.
+fn shown(name: &str) -> String {
+    let visible =
+        |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+    name.chars().map(visible).collect()
 }
 
 fn not_certified(app: &App) -> Fault {
@@ -245,7 +256,7 @@ impl From<Pairings> for PairingList {
         let entry = |pairing: Pairing| PairingEntry {
             id: id(&pairing),
             serial: hex::encode(&pairing.serial),
-            terminal: pairing.terminal,
+            terminal: shown(&pairing.terminal),
         };
         Self {
             certified: told.certified,

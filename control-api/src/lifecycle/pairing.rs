@@ -8,6 +8,7 @@ use cardhost_wire::{
     pairing::PairingCommand,
 };
 use der::Encode as _;
+use rusqlite::Transaction;
 use x509_cert::name::Name as DistinguishedName;
 
 use super::{LifeCycle, LifeCycleError};
@@ -86,7 +87,7 @@ impl LifeCycle {
             }
         };
         let issued = certificate.clone();
-        let stored = move |transaction: &_| pairing_keys::issued(transaction, &number, &issued);
+        let stored = move |transaction: &Transaction<'_>| pairing_keys::issued(transaction, &number, &issued);
         match self.0.store.write(stored).await? {
             true => Ok(certificate),
             // Its last credential was deleted by APDU meanwhile: what was issued is queued.
@@ -168,7 +169,7 @@ impl LifeCycle {
     /// request may stand in the queue from before.
     async fn queue(&self, terminal: &Name, request: &[u8]) -> Result<i64, LifeCycleError> {
         let (terminal, request) = (terminal.clone(), request.to_vec());
-        let queue = move |transaction: &rusqlite::Transaction<'_>| {
+        let queue = move |transaction: &Transaction<'_>| {
             revocations::withdraw_request(transaction, &request)?;
             revocations::queue_request(transaction, &terminal, Purpose::TerminalPairing, &request)
         };
@@ -198,7 +199,8 @@ impl LifeCycle {
             self.unsettle();
             return error.into();
         }
-        let withdraw = move |transaction: &_| revocations::delete(transaction, queued).map(drop);
+        let withdraw =
+            move |transaction: &Transaction<'_>| revocations::delete(transaction, queued).map(drop);
         match self.write(move |transaction, _| withdraw(transaction)).await {
             Ok(()) => error.into(),
             Err(error) => error,
