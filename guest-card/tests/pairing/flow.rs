@@ -105,9 +105,9 @@ fn a_script_runs_through_the_session_as_in_plain() {
         > 00FC000000
         < 6D00
         > 0C20008008
-        < 6700
-        > 0C20008000
         < 6882
+        > 00A40400050102
+        < 6700
         > 00
         < 6700";
     let mut plain = Terminal::new();
