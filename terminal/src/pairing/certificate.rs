@@ -79,3 +79,72 @@ fn public_key(certificate: &X509Certificate<'_>) -> Result<PublicKey, Certificat
     }
     PublicKey::from_sec1_bytes(&key.subject_public_key.data).map_err(|_| CertificateError::Malformed)
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    };
+
+    use super::*;
+    use p256::elliptic_curve::sec1::ToSec1Point as _;
+
+    struct Authority {
+        issuer: Issuer<'static, KeyPair>,
+        pem: String,
+    }
+
+    impl Authority {
+        fn new() -> Self {
+            let key = KeyPair::generate().unwrap();
+            let mut parameters = CertificateParams::default();
+            parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+            let pem = parameters.self_signed(&key).unwrap().pem();
+            Self { issuer: Issuer::new(parameters, key), pem }
+        }
+
+        fn certify(&self, change: impl FnOnce(&mut CertificateParams)) -> (KeyPair, Certificate) {
+            let key = KeyPair::generate().unwrap();
+            let mut parameters = CertificateParams::default();
+            parameters.key_usages = vec![KeyUsagePurpose::KeyAgreement];
+            change(&mut parameters);
+            let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
+            (key, certificate)
+        }
+
+        fn identity(&self) -> Identity {
+            let (key, certificate) = self.certify(|_| {});
+            Identity::from_pem(&key.serialize_pem(), &certificate.pem(), &self.pem).unwrap()
+        }
+    }
+
+    fn verdict(change: impl FnOnce(&mut CertificateParams)) -> Option<CertificateError> {
+        let authority = Authority::new();
+        authority.identity().card_key(authority.certify(change).1.der()).err()
+    }
+
+    #[test]
+    fn a_card_that_the_authority_certified_is_accepted_with_its_key() {
+        let authority = Authority::new();
+        let (key, certificate) = authority.certify(|_| {});
+        let accepted = authority.identity().card_key(certificate.der()).unwrap();
+        assert_eq!(accepted.to_sec1_point(false).as_bytes(), key.public_key_raw());
+    }
+
+    #[test]
+    fn any_other_certificate_is_refused_with_its_reason() {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let foreign = authority.identity().card_key(other.certify(|_| {}).1.der());
+        assert_eq!(foreign.err(), Some(CertificateError::NotSigned));
+        assert_eq!(verdict(|wish| wish.not_after = date_time_ymd(2020, 1, 1)), Some(CertificateError::NotNow));
+        assert_eq!(verdict(|wish| wish.not_before = date_time_ymd(2999, 1, 1)), Some(CertificateError::NotNow));
+        let signing = vec![KeyUsagePurpose::DigitalSignature];
+        assert_eq!(verdict(|wish| wish.key_usages = signing), Some(CertificateError::Usage));
+        assert_eq!(verdict(|wish| wish.key_usages = vec![]), Some(CertificateError::Usage));
+        let malformed = authority.identity().card_key(b"no certificate");
+        assert_eq!(malformed.err(), Some(CertificateError::Malformed));
+        let (_, certificate) = authority.certify(|_| {});
+        let longer = [certificate.der(), &[0][..]].concat();
+        assert_eq!(authority.identity().card_key(&longer).err(), Some(CertificateError::Malformed));
+    }
+}

@@ -112,3 +112,62 @@ fn external_authenticate(keys: SessionKeys, context: &[u8]) -> (Vec<u8>, Session
     let command = CommandApdu { cla, ins, p1, p2, data: &data, le: None, extended: false }.to_bytes();
     (command, Session::new(keys, chaining))
 }
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    fn bytes(text: &str) -> Vec<u8> {
+        hex::decode(text).unwrap()
+    }
+
+    fn key(text: &str) -> Key {
+        Key::new(bytes(text).try_into().unwrap())
+    }
+
+    /// A session of sysmocom's sysmoEUICC1 at level 33, as pySim publishes it (tests/unittests/test_globalplatform.py):
+    /// host challenge, the card's answer without its sequence counter, EXTERNAL AUTHENTICATE. Its "i" is 70; challenges
+    /// that come from a counter are used like random ones.
+    const CHALLENGE: &str = "fdf38259a1e0de44";
+    const ANSWER: &str = "000000000000000000003003601b1aca81e821f219081cdc01c26b372d";
+    const EXTERNAL_AUTHENTICATE: &str = "84823300108c36f96bcc00724a4e13ad591d7da3f0";
+
+    fn set() -> KeySet {
+        let enc = key("000102030405060708090a0b0c0d0e0f");
+        KeySet { kvn: 0x30, enc, mac: key("101112131415161718191a1b1c1d1e1f") }
+    }
+
+    /// The published session, before its first command.
+    pub fn published() -> Session {
+        let set = set();
+        let initiation = Initiation { set: &set, challenge: bytes(CHALLENGE).try_into().unwrap() };
+        assert_eq!(initiation.command(), bytes("8050300008fdf38259a1e0de4400"));
+        let (command, session) = initiation.finish(&bytes(ANSWER)).unwrap();
+        assert_eq!(command, bytes(EXTERNAL_AUTHENTICATE));
+        session
+    }
+
+    #[test]
+    fn authentication_goes_on_as_published() {
+        published();
+    }
+
+    #[test]
+    fn a_card_that_does_not_have_the_key_is_not_believed() {
+        let (set, good) = (set(), bytes(ANSWER));
+        let finish = |answer: &[u8]| {
+            let initiation = Initiation { set: &set, challenge: bytes(CHALLENGE).try_into().unwrap() };
+            initiation.finish(answer).is_ok()
+        };
+        for at in DIVERSIFICATION..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert!(!finish(&bad), "byte {at}");
+        }
+        for length in 0..good.len() {
+            assert!(!finish(&good[..length]), "cut to {length}");
+        }
+        assert!(!finish(&[&good[..], &[0]].concat()));
+        assert!(finish(&good));
+    }
+}

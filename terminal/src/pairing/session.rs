@@ -151,6 +151,24 @@ mod tests {
         data
     }
 
+    /// The first command of the session that [`crate::pairing::scp03::tests::published`] tells of, and its response.
+    #[test]
+    fn messages_are_as_published() {
+        let mut session = crate::pairing::scp03::tests::published();
+        let hex = |text| hex::decode(text).unwrap();
+        session.commands = 1;
+        let mut data = hex("bf3e035c015a");
+        session.keys.enc.encrypt(&session.counter_block(0), &mut data);
+        let header = [0x84, 0xE2, 0x91, 0x00];
+        let (mac, chaining) = command_mac(&session.keys.mac, &session.chaining, header, &data, false);
+        assert_eq!([&data[..], &mac].concat(), hex("267a85dfe4a98fca6fb0527e0dfecce4914e40401433c87f"));
+        session.chaining = chaining;
+        let answer =
+            hex("f3ba2b1013aa6224f5e1c138d71805c569e5439b47576260b75fc021b25097cb2e68f8a0144975b99000");
+        let eid = hex("bf3e125a1089882119900000000000000000000005");
+        assert_eq!(*session.unwrap(&answer).unwrap(), eid);
+    }
+
     #[test]
     fn an_authentic_answer_is_the_cards() {
         let mut session = session();

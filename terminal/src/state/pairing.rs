@@ -26,7 +26,6 @@ struct Pairing {
     /// The card's key diversification data.
     #[serde(with = "hex")]
     card: [u8; DIVERSIFICATION],
-    #[serde(flatten)]
     set: KeySet,
 }
 

@@ -52,3 +52,28 @@ fn a_session_ends_once() {
     state.remove_session().unwrap();
     assert!(matches!(state.session(), Err(StateError::NotLoggedIn)));
 }
+
+/// Frozen with the first release that pairs.
+const PAIRINGS_1: &str = include_str!("../../fixtures/state-1/pairings.json");
+
+#[test]
+fn the_first_format_of_pairings_opens_and_is_still_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = State::open(Some(directory.path().into())).unwrap();
+    assert!(state.pairings().unwrap().find(&[0; 10]).is_none());
+    let path = directory.path().join("pairings.json");
+    fs::write(&path, PAIRINGS_1).unwrap();
+    let mut pairings = state.pairings().unwrap();
+    let card = [0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99];
+    let set = pairings.find(&card).unwrap().clone();
+    assert_eq!(set.kvn, 0x60);
+    state.put_pairings(&pairings).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), PAIRINGS_1);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    // Another pairing with the same card takes its place.
+    pairings.keep(&card, crate::pairing::scp03::KeySet { kvn: 0x61, ..set });
+    state.put_pairings(&pairings).unwrap();
+    assert_eq!(state.pairings().unwrap().find(&card).unwrap().kvn, 0x61);
+    fs::write(&path, PAIRINGS_1.replace("\"version\": 1", "\"version\": 2")).unwrap();
+    assert!(matches!(state.pairings(), Err(StateError::Version { found: 2, known: 1, .. })));
+}
