@@ -13,10 +13,11 @@
 mod fill;
 mod made;
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{collections::BTreeSet, fs::File, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use cardhost_wire::{key::KeyReference, tlv};
+use nix::unistd::syncfs;
 use p256::ecdsa::{DerSignature, VerifyingKey, signature::hazmat::PrehashVerifier};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
@@ -68,6 +69,8 @@ async fn among(count: usize, woken: usize, birth: f64) -> Result<Report> {
     let empty = daemon.resident()?;
     let stopped = daemon.stop().await?;
     let cards = fill::fill(stopped.data(), &stopped.user, count).await?;
+    // What the filling left to be written is not the wakes' to wait for.
+    syncfs(File::open(stopped.data())?)?;
     let daemon = stopped.restart().await?;
     let (listed, pages) = list(daemon.operator()).await?;
     let memory = daemon.resident()?;
