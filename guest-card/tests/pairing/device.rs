@@ -1,7 +1,7 @@
 //! The terminal's side, written from `docs/pairing.md` beside the card's own code.
 #![allow(dead_code, reason = "each of the programs that share it uses its own part")]
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, sync::LazyLock};
 
 use cardhost_guest::crypto::{AesKey, PrivateKey};
 use cardhost_wire::{
@@ -20,8 +20,8 @@ use crate::{
 };
 
 const ENVELOPE: [u8; 4] = [0x80, 0xC2, 0x00, 0x00];
-/// Seed of a terminal's ephemeral key.
-const EPHEMERAL: u8 = 40;
+/// A terminal's ephemeral key.
+static EPHEMERAL: LazyLock<PrivateKey> = LazyLock::new(|| key(40));
 
 /// A terminal that the authority certified.
 pub struct Device {
@@ -74,7 +74,7 @@ impl Device {
         let Some((0x5F49, point)) = reader.next_object().unwrap() else { panic!("no point") };
         let Some((0x86, receipt)) = reader.next_object().unwrap() else { panic!("no receipt") };
         assert!(reader.remaining().is_empty());
-        let secret = [&key(EPHEMERAL).agree(point).unwrap()[..], &self.key.agree(card).unwrap()].concat();
+        let secret = [&EPHEMERAL.agree(point).unwrap()[..], &self.key.agree(card).unwrap()].concat();
         let [receipt_key, keys @ ..] = derived(&secret);
         assert_eq!(receipt_key.cmac(&[data, &object(0x5F49, point)]), receipt);
         Ok(Session { off_card: OffCard::new(keys, 0x33, receipt.try_into().unwrap(), 8, 0) })
@@ -131,7 +131,7 @@ pub fn certified_point(terminal: &mut Terminal) -> Result<Vec<u8>, u16> {
 /// The data field of MUTUAL AUTHENTICATE.
 pub fn agreement(parameter: u8, usage: u8, length: u8) -> Vec<u8> {
     let template = [0x90, 2, 0x11, parameter, 0x95, 1, usage, 0x80, 1, 0x88, 0x81, 1, length];
-    [object(0xA6, &template), object(0x5F49, key(EPHEMERAL).public_key().as_bytes())].concat()
+    [object(0xA6, &template), object(0x5F49, EPHEMERAL.public_key().as_bytes())].concat()
 }
 
 /// Receipt key, S-ENC, S-MAC, S-RMAC and S-DEK.

@@ -3,6 +3,7 @@
 use cardhost_wire::{
     control::{Answer, Failure},
     pairing::PairingCommand,
+    tlv::object,
 };
 
 use crate::{
@@ -124,6 +125,27 @@ fn a_list_holds_as_many_as_the_card_can_keep() {
     assert_eq!(outcome(&mut terminal, &most), None);
     assert_eq!(versions(&mut terminal), [0x61, 0x62]);
     assert!(terminal.restarted().started().epoch > 0);
+}
+
+/// Otherwise whoever has the management key could keep a list out.
+#[test]
+fn a_full_card_takes_a_list_and_pairs() {
+    let mut terminal = paired().restarted();
+    terminal.authenticate();
+    for length in [12_000, 500, 10] {
+        let content = object(0x53, &vec![7; length]);
+        let fits = |number: &u8| {
+            let data = [&[0x5C, 3, 0x5F, 0xFF, *number][..], &content].concat();
+            terminal.status(0xDB, 0x3F, 0xFF, &data) == 0x9000
+        };
+        assert!((0x10..=0xFF).take_while(fits).count() < 0xF0, "{length}");
+    }
+    let serials: Vec<Vec<u8>> = (0..1024u16).map(|at| [&[0x40][..], &at.to_be_bytes()].concat()).collect();
+    assert_eq!(outcome(&mut terminal, &List { serials, ..List::new(1, &[]) }), None);
+    for number in 4..=15 {
+        Device::new(number).pair(&mut terminal, 0x60 + number).unwrap();
+    }
+    assert_eq!(versions(&mut terminal.restarted_at_root()).len(), 15);
 }
 
 #[test]
