@@ -2,7 +2,7 @@
 
 use cardhost_wire::control::{Answer, Command, Failure};
 
-use crate::{configuration, services::Context};
+use crate::{configuration, services::Context, uicc};
 
 /// Executes one command of the host.
 ///
@@ -15,6 +15,7 @@ pub fn execute(command: Command, context: &mut Context<'_>) -> Result<Answer, Fa
             let (pairing, mut services) = context.configuration();
             configuration::pair(pairing, &mut services, wanted).map(|()| Answer::Done)
         }
+        Command::Profile(command) => uicc::command(command, &mut context.uicc()),
         command => {
             let (piv, mut services) = context.piv();
             piv.command(command, &mut services)

@@ -16,6 +16,7 @@ extern crate alloc;
 extern crate std;
 
 mod atr;
+mod blocks;
 mod card;
 mod configuration;
 pub mod container;

@@ -5,12 +5,13 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 /// Rows that no moment of a host at rest may show, and how to count them.
-const HALF_DONE: [(&str, &str); 8] = [
+const HALF_DONE: [(&str, &str); 9] = [
     ("records without card", "SELECT count(*) FROM records WHERE card NOT IN (SELECT card FROM cards)"),
     (
         "credentials without card",
         "SELECT count(*) FROM credentials WHERE card NOT IN (SELECT card FROM cards)",
     ),
+    ("profiles without card", "SELECT count(*) FROM profiles WHERE card NOT IN (SELECT card FROM cards)"),
     (
         "certificates without key",
         "SELECT count(*) FROM certificates c WHERE NOT EXISTS (SELECT 1 FROM credentials k
@@ -26,7 +27,7 @@ const HALF_DONE: [(&str, &str); 8] = [
     ),
     (
         "cards without credential",
-        "SELECT count(*) FROM cards WHERE card NOT IN (SELECT card FROM credentials)",
+        "SELECT count(*) FROM cards WHERE card NOT IN (SELECT card FROM credentials UNION SELECT card FROM profiles)",
     ),
     ("cards without head", "SELECT count(*) FROM cards WHERE head IS NULL AND epoch > 0"),
     ("cards with a receipt", "SELECT count(*) FROM cards WHERE card IN (SELECT card FROM receipts)"),
@@ -38,8 +39,8 @@ const UNSETTLED: &str = "SELECT (SELECT count(*) FROM intents)
     + (SELECT count(*) FROM revocations WHERE state = 'queued')";
 
 /// What a host without cards keeps nothing in.
-const TABLES_OF_CARDS: [&str; 6] =
-    ["cards", "records", "credentials", "certificates", "intents", "revocations"];
+const TABLES_OF_CARDS: [&str; 7] =
+    ["cards", "records", "credentials", "profiles", "certificates", "intents", "revocations"];
 
 /// How much of what was begun is neither done nor undone.
 pub fn unsettled(data: &Path) -> i64 {

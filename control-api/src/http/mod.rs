@@ -20,6 +20,7 @@ mod operation;
 mod orphans;
 mod page;
 pub mod problem;
+mod profiles;
 mod protocols;
 pub mod request_id;
 pub mod secret;
@@ -61,6 +62,7 @@ pub fn operations(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .merge(cards::routes(app))
         .merge(card_operations::routes(app))
         .merge(protocols::routes(app))
+        .merge(profiles::routes(app))
         .merge(host_key::routes(app))
         .merge(anchor::routes(app))
         .merge(audit::routes(app))

@@ -24,6 +24,7 @@ mod destroy;
 mod host_key;
 mod intent;
 mod locks;
+mod profiles;
 mod reconcile;
 mod renew;
 mod secrets;

@@ -39,7 +39,11 @@ use tokio::{
 
 use writer::Writer;
 
-const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("schema/v1.sql")), M::up(include_str!("schema/v2.sql"))];
+const MIGRATIONS: &[M<'_>] = &[
+    M::up(include_str!("schema/v1.sql")),
+    M::up(include_str!("schema/v2.sql")),
+    M::up(include_str!("schema/v3.sql")),
+];
 /// Connections that read.
 const READERS: usize = 4;
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
