@@ -268,8 +268,7 @@ impl From<Notifications> for NotificationConfiguration {
 
 impl From<Profile> for ProfileEntry {
     fn from(Profile { isdp_aid, enabled, metadata }: Profile) -> Self {
-        let configured =
-            |NotificationConfiguration { events, address }| Notifications { events, address };
+        let configured = |NotificationConfiguration { events, address }| Notifications { events, address };
         Self {
             iccid: metadata.iccid.to_string(),
             isdp_aid: hex::encode_upper(isdp_aid),

@@ -10,6 +10,7 @@ mod devices;
 mod idempotency;
 #[path = "../isolation/mod.rs"]
 mod isolation;
+mod profiles;
 mod quotas;
 mod sessions;
 mod support;
