@@ -317,6 +317,9 @@ async fn freeze(path: &Path) {
     store.write(insert_certificate).await.unwrap();
     assert!(store.scrub().await.unwrap());
     std::fs::copy(directory.path().join("store.db"), path).unwrap();
+    // As small as it can be.
+    let frozen = rusqlite::Connection::open(path).unwrap();
+    frozen.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA page_size = 512; VACUUM").unwrap();
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod access;
 mod audit;
 mod bad_input;
 mod channel;
+mod containers;
 mod daemon;
 mod devices;
 mod idempotency;
