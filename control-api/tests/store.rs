@@ -23,7 +23,7 @@ use cardhost::{
     },
 };
 use cardhost_wire::{
-    control::{Commit, Credential, SealedRecord},
+    control::{Commit, Credential, KeyCredential, SealedRecord},
     key::{Algorithm, KeyReference},
     wrapping::{Bucket, WrappingKey},
 };
@@ -58,7 +58,8 @@ fn insert_card(transaction: &rusqlite::Transaction<'_>) -> rusqlite::Result<()> 
 }
 
 fn credential(slot: u8) -> Credential {
-    Credential { key_reference: KeyReference(slot), algorithm: Algorithm::P256, public_key: [slot; 32] }
+    let (key_reference, algorithm) = (KeyReference(slot), Algorithm::P256);
+    Credential::Key(KeyCredential { key_reference, algorithm, public_key: [slot; 32] })
 }
 
 fn commit(epoch: u64, put: &[(u16, &[u8])], delete: &[u16], slots: &[u8]) -> Commit {
@@ -117,6 +118,41 @@ async fn a_vanished_credential_takes_its_certificate_along_and_the_last_one_the_
     assert_eq!(apply(&store, commit(3, &[], &[], &[])).await, last);
     assert_eq!(store.read(revocations::queued).await.unwrap().len(), 1);
     assert_eq!(store.read(cards::ending).await.unwrap().len(), 1);
+}
+
+fn profile(iccid: &str) -> Credential {
+    Credential::Profile(iccid.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_card_lives_for_keys_and_profiles_alike() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_with_card(directory.path()).await;
+    let profiles = [profile("8988211000000510217"), profile("89882110000005102191")];
+    let reporting = |epoch, slots: &[u8], profiles: &[Credential]| {
+        let mut commit = commit(epoch, &[], &[], slots);
+        commit.credentials.extend_from_slice(profiles);
+        commit
+    };
+    let told = async || {
+        let credentials = store.read(|connection| cards::credentials(connection, &CARD)).await.unwrap();
+        let count = store.read(|connection| cards::count_credentials(connection, &CARD)).await.unwrap();
+        assert_eq!(credentials.len(), count as usize);
+        credentials
+    };
+    let kept = CommitOutcome::Stored { last_credential_gone: false };
+    assert_eq!(apply(&store, reporting(1, &[0x9A], &profiles)).await, kept);
+    assert_eq!(told().await, [credential(0x9A), profiles[0].clone(), profiles[1].clone()]);
+    assert_eq!(apply(&store, reporting(2, &[], &profiles)).await, kept);
+    // The same again, in another order: nothing changes.
+    let turned = [profiles[1].clone(), profiles[0].clone()];
+    assert_eq!(apply(&store, reporting(3, &[], &turned)).await, kept);
+    assert_eq!(told().await, profiles);
+    assert_eq!(apply(&store, reporting(4, &[], &profiles[..1])).await, kept);
+    assert_eq!(told().await, profiles[..1]);
+    let last = CommitOutcome::Stored { last_credential_gone: true };
+    assert_eq!(apply(&store, reporting(5, &[], &[])).await, last);
+    assert!(told().await.is_empty() && store.read(cards::ending).await.unwrap().len() == 1);
 }
 
 fn insert_certificate(transaction: &rusqlite::Transaction<'_>) -> rusqlite::Result<()> {
@@ -272,6 +308,35 @@ fn the_frozen_receipts_verify() {
         let changed = Receipt { statement: receipt.statement.replace("till-7", "till-8"), ..receipt };
         assert!(verify_receipt(&changed, &key).is_err());
     }
+}
+
+/// Makes the fixture. Only before the first release that writes this format; from then on it stays as it is.
+async fn freeze(path: &Path) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_with_card(directory.path()).await;
+    let mut first = commit(1, &[(3, b"sealed")], &[], &[0x9A]);
+    first.credentials.push(profile("8988211000000510217"));
+    apply(&store, first).await;
+    store.write(insert_certificate).await.unwrap();
+    assert!(store.scrub().await.unwrap());
+    std::fs::copy(directory.path().join("store.db"), path).unwrap();
+    // As small as it can be.
+    let frozen = rusqlite::Connection::open(path).unwrap();
+    frozen.execute_batch("PRAGMA journal_mode = DELETE; PRAGMA page_size = 512; VACUUM").unwrap();
+}
+
+#[tokio::test]
+async fn the_frozen_profiles_are_credentials() {
+    let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v3.sqlite");
+    if std::env::var_os("CARDHOST_FREEZE").is_some() {
+        freeze(&frozen).await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("store.db");
+    std::fs::copy(frozen, &copy).unwrap();
+    let store = Store::open(&copy).unwrap();
+    let credentials = store.read(|connection| cards::credentials(connection, &CARD)).await.unwrap();
+    assert_eq!(credentials, [credential(0x9A), profile("8988211000000510217")]);
 }
 
 /// Written by the first version that had the schema, these never change.

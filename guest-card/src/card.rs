@@ -28,10 +28,10 @@ use crate::{
     configuration, control,
     nvm::{Nvm, SealKey, SealedState},
     pairing::Ended,
-    piv::{self, Piv},
+    piv::Piv,
     platform::Platform,
     rng::Generator,
-    services::{Context, Shared},
+    services::{self, Context, Shared},
     session::Tunnel,
 };
 
@@ -236,7 +236,7 @@ impl<P: Platform> Card<P> {
         let started = Started {
             atr: ATR.to_vec(),
             epoch: running.nvm.epoch(),
-            credentials: piv::credentials(running.nvm.part()),
+            credentials: services::credentials(&running.nvm),
         };
         self.state = State::Running(Box::new(running));
         started

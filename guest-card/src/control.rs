@@ -2,7 +2,7 @@
 
 use cardhost_wire::control::{Answer, Command, Failure};
 
-use crate::{configuration, pairing, services::Context};
+use crate::{configuration, pairing, services::Context, uicc};
 
 /// Executes one command of the host.
 ///
@@ -16,6 +16,7 @@ pub fn execute(command: Command, context: &mut Context<'_>) -> Result<Answer, Fa
             configuration::pair(pairing, &mut services, wanted).map(|()| Answer::Done)
         }
         Command::Pairing(command) => pairing::command(command, context),
+        Command::Profile(command) => uicc::command(command, &mut context.uicc()),
         command => {
             let (piv, mut services) = context.piv();
             piv.command(command, &mut services)

@@ -18,6 +18,7 @@ extern crate alloc;
 extern crate std;
 
 mod atr;
+mod blocks;
 mod card;
 mod configuration;
 pub mod container;

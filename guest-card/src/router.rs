@@ -45,7 +45,7 @@ impl Selected {
     pub fn is_initial(&self, container: Container) -> bool {
         match (self, container) {
             (Self::Isd(session), Container::SecureElement) => session.is_initial(),
-            (Self::Uicc(session), Container::Uicc) => *session == uicc::Session::default(),
+            (Self::Uicc(session), Container::Uicc) => session.is_initial(),
             _ => false,
         }
     }
@@ -55,7 +55,7 @@ impl Selected {
         match self {
             Self::Isd(session) => Self::Isd(isd::Session::new(session.domain())),
             Self::Piv(_) => Self::Piv(piv::Session::default()),
-            Self::Uicc(session) => Self::Uicc(*session),
+            Self::Uicc(session) => Self::Uicc(session.anew()),
         }
     }
 
@@ -64,9 +64,15 @@ impl Selected {
     ///
     /// # Errors
     /// `6A82`: there is none, or it is locked; what was selected stays so.
-    pub fn select(&mut self, container: Container, name: &[u8], nvm: Part<'_>) -> Result<Vec<u8>, Status> {
-        let registry = Registry::load(nvm)?;
-        let next = resolve(container, name, &registry).ok_or(Status::NOT_FOUND)?;
+    pub fn select(
+        &mut self,
+        container: Container,
+        name: &[u8],
+        context: &Context<'_>,
+    ) -> Result<Vec<u8>, Status> {
+        let registry = Registry::load(context.nvm())?;
+        let uicc = uicc::Session::resolve(name, context.uicc_nvm())?;
+        let next = resolve(container, name, &registry, uicc).ok_or(Status::NOT_FOUND)?;
         let response = next.select_response(&registry);
         // PIV selected again keeps its security status (SP 800-73-5, part 2, 3.1.1).
         if !matches!((&*self, &next), (Self::Piv(_), Self::Piv(_))) {
@@ -84,11 +90,14 @@ impl Selected {
         &mut self,
         container: Container,
         command: &CommandApdu<'_>,
+        context: &Context<'_>,
     ) -> Result<Vec<u8>, Status> {
         let (Container::Uicc, &[high, low]) = (container, command.data) else {
             return Err(Status::NOT_FOUND);
         };
-        let (session, response) = uicc::Session::select_file(u16::from_be_bytes([high, low]), command.p2)?;
+        let mut session = uicc::Session::default();
+        let file = u16::from_be_bytes([high, low]);
+        let response = session.select_file(file, command.p2, context.uicc_nvm())?;
         *self = Self::Uicc(session);
         Ok(response)
     }
@@ -110,7 +119,7 @@ impl Selected {
                 let (piv, mut services) = context.piv();
                 piv.process(session, &mut services, command)?
             }
-            Self::Uicc(session) => session.execute(command)?,
+            Self::Uicc(session) => session.execute(command, &mut context.uicc())?,
         };
         Ok(ResponseApdu { data, status: Status::SUCCESS })
     }
@@ -145,8 +154,13 @@ impl Selected {
     }
 }
 
-/// The routing agent: the container counts for the shared identifier only.
-fn resolve(container: Container, name: &[u8], registry: &Registry) -> Option<Selected> {
+/// The routing agent: the container counts for the shared identifier only. `uicc` is what the name means there.
+fn resolve(
+    container: Container,
+    name: &[u8],
+    registry: &Registry,
+    uicc: Option<uicc::Session>,
+) -> Option<Selected> {
     let domain = |domain| Selected::Isd(isd::Session::new(domain));
     if name.is_empty() {
         return Some(Selected::root(container));
@@ -154,13 +168,13 @@ fn resolve(container: Container, name: &[u8], registry: &Registry) -> Option<Sel
     if Aid::SHARED_ROOT.matches(name) {
         return Some(match container {
             Container::SecureElement => domain(Domain::ISSUER),
-            Container::Uicc => Selected::Uicc(uicc::Session::IsdR(Aid::EUICC_ROOT)),
+            Container::Uicc => Selected::Uicc(uicc::Session::root()),
         });
     }
     if Aid::ISD.matches(name) {
         return Some(domain(Domain::ISSUER));
     }
-    if let Some(session) = uicc::Session::resolve(name) {
+    if let Some(session) = uicc {
         return Some(Selected::Uicc(session));
     }
     if matches!(registry.card, CardLifeCycle::CardLocked | CardLifeCycle::Terminated) {

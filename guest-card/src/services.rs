@@ -1,20 +1,22 @@
 //! What an application may use while it executes one command, and the applications themselves.
 
+use alloc::vec::Vec;
 use core::marker::PhantomData;
 
 use cardhost_wire::{
-    control::{CardId, Commit},
+    control::{CardId, Commit, Credential},
     protocols::ProtocolPairing,
     status::Status,
 };
 
 use crate::{
-    container::{CardOs, Owner, SecureElement},
+    container::{CardOs, Owner, SecureElement, Uicc},
     nvm::{Change, Nvm, Part},
     pairing::Ended,
     piv::{self, Piv},
     platform::Platform,
     rng::{Generator, Rng},
+    uicc,
 };
 
 /// Everything that a command may reach. The router and the host's commands lend each container what is its own.
@@ -41,6 +43,16 @@ impl Context<'_> {
 
     /// The secure element's services.
     pub fn secure_element(&mut self) -> Services<'_> {
+        self.shared.lend()
+    }
+
+    /// What the UICC reads.
+    pub fn uicc_nvm(&self) -> Part<'_, Uicc> {
+        self.shared.nvm.part()
+    }
+
+    /// The UICC's services.
+    pub fn uicc(&mut self) -> Services<'_, Uicc> {
         self.shared.lend()
     }
 
@@ -104,7 +116,7 @@ impl<C: Owner> Services<'_, C> {
     pub fn commit(&mut self, change: Change<C>) -> Result<(), Status> {
         let applied = self.nvm.apply(change)?;
         let (commit, head) = self.nvm.seal(&applied, &mut self.generator.with(self.platform));
-        let commit = Commit { credentials: piv::credentials(self.nvm.part()), ..commit };
+        let commit = Commit { credentials: credentials(self.nvm), ..commit };
         match self.platform.commit(commit) {
             Ok(()) => self.nvm.confirm(head),
             Err(_) => {
@@ -114,4 +126,11 @@ impl<C: Owner> Services<'_, C> {
         }
         Ok(())
     }
+}
+
+/// What is provisioned for the user, in all containers: the host keeps the card as long as there is any.
+pub(crate) fn credentials(nvm: &Nvm) -> Vec<Credential> {
+    let mut credentials = piv::credentials(nvm.part());
+    credentials.extend(uicc::credentials(nvm.part()));
+    credentials
 }

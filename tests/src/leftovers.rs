@@ -11,6 +11,7 @@ const HALF_DONE: [(&str, &str); 9] = [
         "credentials without card",
         "SELECT count(*) FROM credentials WHERE card NOT IN (SELECT card FROM cards)",
     ),
+    ("profiles without card", "SELECT count(*) FROM profiles WHERE card NOT IN (SELECT card FROM cards)"),
     (
         "certificates without key",
         "SELECT count(*) FROM certificates c WHERE NOT EXISTS (SELECT 1 FROM credentials k
@@ -26,7 +27,7 @@ const HALF_DONE: [(&str, &str); 9] = [
     ),
     (
         "cards without credential",
-        "SELECT count(*) FROM cards WHERE card NOT IN (SELECT card FROM credentials)",
+        "SELECT count(*) FROM cards WHERE card NOT IN (SELECT card FROM credentials UNION SELECT card FROM profiles)",
     ),
     ("cards half certified to pair", "SELECT count(*) FROM pairing_keys WHERE request IS NOT NULL"),
     ("cards without head", "SELECT count(*) FROM cards WHERE head IS NULL AND epoch > 0"),
@@ -39,8 +40,8 @@ const UNSETTLED: &str = "SELECT (SELECT count(*) FROM intents)
     + (SELECT count(*) FROM revocations WHERE state = 'queued')";
 
 /// What a host without cards keeps nothing in.
-const TABLES_OF_CARDS: [&str; 7] =
-    ["cards", "records", "credentials", "certificates", "pairing_keys", "intents", "revocations"];
+const TABLES_OF_CARDS: [&str; 8] =
+    ["cards", "records", "credentials", "profiles", "certificates", "pairing_keys", "intents", "revocations"];
 
 /// How much of what was begun is neither done nor undone.
 pub fn unsettled(data: &Path) -> i64 {

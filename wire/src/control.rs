@@ -21,6 +21,7 @@ use crate::{
     codec::message,
     key::{Algorithm, KeyReference, Secret},
     pairing::{PairingCommand, Pairings},
+    profiles::{Iccid, Profile, ProfileCommand},
     protocols::ProtocolPairing,
 };
 
@@ -96,9 +97,28 @@ pub struct Commit {
     pub credentials: Vec<Credential>,
 }
 
-/// A key provisioned for the user, as the guest reports it.
+/// What is provisioned for the user, as the guest reports it: while a card has any, it lives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Credential {
+pub enum Credential {
+    /// A PIV key.
+    Key(KeyCredential),
+    /// An eUICC profile.
+    Profile(Iccid),
+}
+
+impl Credential {
+    /// The PIV key, if it is one.
+    pub const fn key(&self) -> Option<&KeyCredential> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Profile(_) => None,
+        }
+    }
+}
+
+/// A PIV key provisioned for the user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyCredential {
     /// The slot it stands in.
     pub key_reference: KeyReference,
     /// Its algorithm.
@@ -164,6 +184,8 @@ pub enum Command {
     PairProtocols(ProtocolPairing),
     /// About the pairing with terminals.
     Pairing(PairingCommand),
+    /// About eUICC profiles.
+    Profile(ProfileCommand),
 }
 
 /// From the guest to the host.
@@ -240,6 +262,8 @@ pub enum Answer {
     Protocols(ProtocolPairing),
     /// The pairings with terminals.
     Pairings(Pairings),
+    /// eUICC profiles.
+    Profiles(Vec<Profile>),
 }
 
 /// What the sessions of all protocols hold together.
@@ -286,6 +310,10 @@ pub enum Failure {
     NotAuthentic,
     /// A newer revocation list was accepted before.
     Outdated,
+    /// A profile with this ICCID is on the card.
+    ProfileExists,
+    /// No profile with this ICCID is on the card.
+    NoProfile,
 }
 
 /// The bytes that a card signs to authenticate: a domain, the authority's challenge and the certificate's hash,

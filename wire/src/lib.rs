@@ -8,6 +8,7 @@
 //! | [`apdu`], [`status`], [`tlv`], [`aid`] | application ↔ guest | ISO/IEC 7816-4 |
 //! | [`boot`] | microVM process ↔ guest | start, memory map, notifications |
 //! | [`port`] | microVM process ↔ guest | vsock context ids and ports |
+//! | [`profiles`] | daemon ↔ guest | eUICC profiles |
 //! | [`frame`] | daemon ↔ guest | length-prefixed messages on a vsock stream |
 //! | [`control`] | daemon, launcher ↔ guest | the host's control stream |
 //! | [`link`] | daemon ↔ microVM process | multiplexed vsock streams on one Unix socket |
@@ -31,6 +32,7 @@ pub mod launch;
 pub mod link;
 pub mod pairing;
 pub mod port;
+pub mod profiles;
 pub mod protocols;
 pub mod status;
 pub mod tlv;

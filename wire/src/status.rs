@@ -33,6 +33,8 @@ impl Status {
     pub const REFERENCE_DATA_NOT_USABLE: Self = Self(0x6984);
     /// Conditions of use not satisfied.
     pub const CONDITIONS_NOT_SATISFIED: Self = Self(0x6985);
+    /// Command incompatible with the structure of the file.
+    pub const INCOMPATIBLE_STRUCTURE: Self = Self(0x6981);
     /// Command not allowed.
     pub const COMMAND_NOT_ALLOWED: Self = Self(0x6986);
     /// Incorrect secure messaging data objects.
@@ -43,12 +45,16 @@ impl Status {
     pub const FUNCTION_NOT_SUPPORTED: Self = Self(0x6A81);
     /// File or application not found.
     pub const NOT_FOUND: Self = Self(0x6A82);
+    /// Record not found.
+    pub const RECORD_NOT_FOUND: Self = Self(0x6A83);
     /// Not enough memory space.
     pub const NOT_ENOUGH_MEMORY: Self = Self(0x6A84);
     /// Incorrect parameters P1-P2.
     pub const INCORRECT_P1_P2: Self = Self(0x6A86);
     /// Referenced data not found.
     pub const REFERENCED_DATA_NOT_FOUND: Self = Self(0x6A88);
+    /// Wrong parameters P1-P2: an offset outside of the file.
+    pub const WRONG_PARAMETERS: Self = Self(0x6B00);
     /// Instruction code not supported or invalid.
     pub const INSTRUCTION_NOT_SUPPORTED: Self = Self(0x6D00);
     /// Class not supported.

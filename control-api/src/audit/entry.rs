@@ -69,6 +69,10 @@ pub enum Action {
     HostKeyRotationBegun,
     /// Every such key was replaced.
     HostKeyRotated,
+    /// An operator installed an eUICC profile on a card.
+    ProfileInstalled,
+    /// An operator deleted an eUICC profile from a card.
+    ProfileDeleted,
     /// The user took the card's first secrets.
     SecretsAcknowledged,
 }

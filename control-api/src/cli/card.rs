@@ -1,9 +1,15 @@
 //! `cardhost card`.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    fs,
+    io::{self, IsTerminal as _},
+    path::{Path, PathBuf},
+};
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::{RemoteCommand, client::Client, output::Output};
 use crate::auth::name::Name;
@@ -97,6 +103,27 @@ enum Command {
         #[arg(long)]
         revoke_all: bool,
     },
+    /// Lists the eUICC profiles on a terminal's card, installs and deletes them.
+    ///
+    /// A profile comes as a JSON file, with the members of POST /v1/cards/{terminal}/profiles:
+    ///
+    /// {"iccid": "8988211000000510217", "imsi": "001010123456789", "k": "16 bytes in hexadecimal",
+    /// "opc": "16 bytes in hexadecimal", "service_provider_name": "Example", "profile_name": "Meters",
+    /// "class": "operational", "notifications": [{"events": ["enable", "delete"], "address": "smdp.example"}]}
+    ///
+    /// Required are iccid, imsi, k and opc. The keys stay in the card; keep the file as the key that it is. A new profile
+    /// is disabled until the terminal enables it. With its last certificate or profile a card is destroyed.
+    #[command(verbatim_doc_comment)]
+    Profiles {
+        /// The terminal's name.
+        terminal: Name,
+        /// Installs the profile in this file; may be given several times.
+        #[arg(long, value_name = "FILE")]
+        add: Vec<PathBuf>,
+        /// Deletes this profile, enabled or not; may be given several times.
+        #[arg(long, value_name = "ICCID")]
+        delete: Vec<String>,
+    },
     /// Lists the certificates on a terminal's card.
     Certificates {
         /// The terminal's name.
@@ -158,6 +185,9 @@ impl RemoteCommand for Card {
                 };
                 show_pairings(&pairings, output);
             }
+            Command::Profiles { terminal, add, delete } => {
+                profiles(client, output, &format!("/v1/cards/{terminal}/profiles"), &add, &delete).await?;
+            }
             Command::Certificates { terminal } => {
                 let certificates = client.get(&format!("/v1/terminals/{terminal}/certificates")).await?;
                 output.list(
@@ -189,6 +219,35 @@ fn pairing_id(text: &str) -> Result<String, &'static str> {
 fn pair(text: &str) -> Result<(String, String), String> {
     let (protocol, container) = text.split_once('=').ok_or("as in iso7816-t1=uicc")?;
     Ok((protocol.to_owned(), container.to_owned()))
+}
+
+/// Installs, deletes and lists profiles, in this order. Of a card that goes with the last one its end is told.
+async fn profiles(
+    client: &Client,
+    output: Output,
+    path: &str,
+    add: &[PathBuf],
+    delete: &[String],
+) -> anyhow::Result<()> {
+    for file in add {
+        client.post(path, &profile(file)?).await?;
+    }
+    for iccid in delete {
+        let deleted = client.delete(&format!("{path}/{iccid}")).await?;
+        if deleted["card_destroyed"] == true {
+            output.object(&deleted);
+            return Ok(());
+        }
+    }
+    let columns = ["iccid", "state", "class", "service_provider_name", "profile_name", "nickname"];
+    output.list(&client.get(path).await?, "profiles", &columns);
+    Ok(())
+}
+
+fn profile(file: &Path) -> anyhow::Result<Value> {
+    let read = || format!("the profile in {}", file.display());
+    let text = Zeroizing::new(fs::read_to_string(file).with_context(read)?);
+    serde_json::from_str(&text).with_context(read)
 }
 
 /// Says what a restoration means, and goes on only if the operator wants that.

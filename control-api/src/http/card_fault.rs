@@ -61,6 +61,8 @@ fn declined(failure: Failure) -> Fault {
         Failure::NotAuthentic => {
             Fault::new(Kind::AUTHORITY_REFUSED, "the card knows another authority, or none yet")
         }
+        Failure::ProfileExists => Fault::new(Kind::PROFILE_EXISTS, "the card has a profile with this ICCID"),
+        Failure::NoProfile => Fault::not_found("profile"),
         Failure::Outdated => Fault::new(Kind::CONFLICT, "the card has a newer revocation list"),
     }
 }

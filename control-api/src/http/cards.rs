@@ -51,7 +51,7 @@ pub(super) struct CardEntry {
     /// Resident memory of the guest, KiB, if it is live; only when one card is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory_kib: Option<u64>,
-    /// Keys provisioned for the user.
+    /// Keys and eUICC profiles provisioned for the user.
     credentials: u32,
     /// SHA-256 of the guest image that wrote its state last, hex.
     #[serde(skip_serializing_if = "Option::is_none")]

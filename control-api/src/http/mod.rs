@@ -21,6 +21,7 @@ mod orphans;
 mod page;
 mod pairings;
 pub mod problem;
+mod profiles;
 mod protocols;
 pub mod request_id;
 pub mod secret;
@@ -63,6 +64,7 @@ pub fn operations(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .merge(card_operations::routes(app))
         .merge(protocols::routes(app))
         .merge(pairings::routes(app))
+        .merge(profiles::routes(app))
         .merge(host_key::routes(app))
         .merge(anchor::routes(app))
         .merge(audit::routes(app))

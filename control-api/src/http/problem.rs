@@ -106,6 +106,8 @@ kinds! {
     PIN_BLOCKED = "pin-blocked", FORBIDDEN;
     /// The slot holds a key.
     KEY_REFERENCE_OCCUPIED = "key-reference-occupied", CONFLICT;
+    /// A profile with this ICCID is on the card.
+    PROFILE_EXISTS = "profile-exists", CONFLICT;
     /// The terminal has no card.
     CARD_ABSENT = "card-absent", CONFLICT;
     /// Parking the card would be noticed: it is in use, or has session state on an open channel.

@@ -124,8 +124,8 @@ impl LifeCycle {
 
     async fn check_slot(&self, card: &CardRecord, slot: KeyReference) -> Result<(), LifeCycleError> {
         let card = card.card;
-        let credentials = self.read(move |connection| cards::credentials(connection, &card)).await?;
-        if credentials.iter().any(|credential| credential.key_reference == slot) {
+        let keys = self.read(move |connection| cards::keys(connection, &card)).await?;
+        if keys.iter().any(|key| key.key_reference == slot) {
             return Err(LifeCycleError::SlotOccupied(slot));
         }
         Ok(())

@@ -163,8 +163,8 @@ impl LifeCycle {
         public_key: [u8; 32],
     ) -> Result<bool, LifeCycleError> {
         let Some(card) = self.card_of(terminal).await? else { return Ok(false) };
-        let credentials = self.read(move |connection| cards::credentials(connection, &card.card)).await?;
-        Ok(credentials.iter().any(|held| held.key_reference == slot && held.public_key == public_key))
+        let keys = self.read(move |connection| cards::keys(connection, &card.card)).await?;
+        Ok(keys.iter().any(|held| held.key_reference == slot && held.public_key == public_key))
     }
 
     pub(super) async fn find_certificate(

@@ -5,7 +5,8 @@
 //! ```
 
 use cardhost_wire::{
-    control::{CardId, Commit, Credential, RecordId, SealedRecord},
+    control::{CardId, Commit, Credential, KeyCredential, RecordId, SealedRecord},
+    profiles::Iccid,
     wrapping::WrappedCard,
 };
 use jiff::Timestamp;
@@ -178,6 +179,7 @@ pub fn end(transaction: &Transaction<'_>, card: &CardId) -> rusqlite::Result<()>
 pub fn erase(transaction: &Transaction<'_>, card: &CardId) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM records WHERE card = ?1", [card])?;
     transaction.execute("DELETE FROM credentials WHERE card = ?1", [card])?;
+    transaction.execute("DELETE FROM profiles WHERE card = ?1", [card])?;
     let sql = "UPDATE cards SET state = 'ending', wrapped_key = x'', head = NULL, atr = NULL WHERE card = ?1";
     transaction.execute(sql, [card])?;
     Ok(())
@@ -199,25 +201,38 @@ pub fn records(connection: &Connection, card: &CardId) -> rusqlite::Result<Vec<S
 
 /// The card's credentials as it last reported them.
 pub fn credentials(connection: &Connection, card: &CardId) -> rusqlite::Result<Vec<Credential>> {
+    let keys = keys(connection, card)?.into_iter().map(Credential::Key);
+    Ok(keys.chain(profiles(connection, card)?.into_iter().map(Credential::Profile)).collect())
+}
+
+/// The keys among them, by slot.
+pub fn keys(connection: &Connection, card: &CardId) -> rusqlite::Result<Vec<KeyCredential>> {
     let sql =
         "SELECT key_reference, algorithm, public_key FROM credentials WHERE card = ?1 ORDER BY key_reference";
-    connection.prepare_cached(sql)?.query_map([card], credential)?.collect()
+    connection.prepare_cached(sql)?.query_map([card], key)?.collect()
+}
+
+/// The profiles among them.
+pub fn profiles(connection: &Connection, card: &CardId) -> rusqlite::Result<Vec<Iccid>> {
+    let sql = "SELECT iccid FROM profiles WHERE card = ?1";
+    connection.prepare_cached(sql)?.query_map([card], |row| columns::iccid(row, 0))?.collect()
 }
 
 /// How many credentials the card reported.
 pub fn count_credentials(connection: &Connection, card: &CardId) -> rusqlite::Result<u32> {
-    let sql = "SELECT count(*) FROM credentials WHERE card = ?1";
+    let sql = "SELECT (SELECT count(*) FROM credentials WHERE card = ?1)
+        + (SELECT count(*) FROM profiles WHERE card = ?1)";
     connection.prepare_cached(sql)?.query_row([card], |row| row.get(0))
 }
 
-/// The credential that this creation asked for, if the card made it.
+/// The key that this creation asked for, if the card made it.
 pub fn credential_of(
     connection: &Connection,
     card: &CardId,
     intent: Uuid,
-) -> rusqlite::Result<Option<Credential>> {
+) -> rusqlite::Result<Option<KeyCredential>> {
     let sql = "SELECT key_reference, algorithm, public_key FROM credentials WHERE card = ?1 AND intent = ?2";
-    connection.prepare_cached(sql)?.query_row(params![card, intent.to_string()], credential).optional()
+    connection.prepare_cached(sql)?.query_row(params![card, intent.to_string()], key).optional()
 }
 
 /// Stores a commit whole. Certificates of credentials that vanish are queued for revocation; when the last
@@ -291,14 +306,16 @@ fn put_credentials(
         return Ok(false);
     }
     for gone in before.iter().filter(|credential| !now.contains(credential)) {
-        forget_credential(transaction, card, gone)?;
+        match gone {
+            Credential::Key(key) => forget_key(transaction, card, key)?,
+            Credential::Profile(iccid) => forget_profile(transaction, card, *iccid)?,
+        }
     }
-    let sql = "INSERT OR REPLACE INTO credentials (card, key_reference, algorithm, public_key, intent)
-        VALUES (?1, ?2, ?3, ?4, ?5)";
-    let intent = intent.map(|intent| intent.to_string());
     for new in now.iter().filter(|credential| !before.contains(credential)) {
-        let row = params![card, new.key_reference.0, new.algorithm.name(), new.public_key, intent];
-        transaction.prepare_cached(sql)?.execute(row)?;
+        match new {
+            Credential::Key(key) => put_key(transaction, card, key, intent)?,
+            Credential::Profile(iccid) => put_profile(transaction, card, *iccid)?,
+        }
     }
     let last_gone = now.is_empty() && !before.is_empty();
     if last_gone {
@@ -307,12 +324,29 @@ fn put_credentials(
     Ok(last_gone)
 }
 
-/// The credential is no longer in the card: its certificate must not outlive it.
-fn forget_credential(
+fn put_key(
     transaction: &Transaction<'_>,
     card: &CardId,
-    gone: &Credential,
+    key: &KeyCredential,
+    intent: Option<Uuid>,
 ) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO credentials (card, key_reference, algorithm, public_key, intent)
+        VALUES (?1, ?2, ?3, ?4, ?5)";
+    let intent = intent.map(|intent| intent.to_string());
+    let row = params![card, key.key_reference.0, key.algorithm.name(), key.public_key, intent];
+    transaction.prepare_cached(sql)?.execute(row)?;
+    Ok(())
+}
+
+/// A card that reports one twice has one.
+fn put_profile(transaction: &Transaction<'_>, card: &CardId, iccid: Iccid) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO profiles (card, iccid) VALUES (?1, ?2)";
+    transaction.prepare_cached(sql)?.execute(params![card, iccid.to_string()])?;
+    Ok(())
+}
+
+/// The key is no longer in the card: its certificate must not outlive it.
+fn forget_key(transaction: &Transaction<'_>, card: &CardId, gone: &KeyCredential) -> rusqlite::Result<()> {
     if let Some(certificate) = certificates::of_slot(transaction, card, gone.key_reference)? {
         revocations::queue_certificate(
             transaction,
@@ -325,6 +359,12 @@ fn forget_credential(
     }
     let sql = "DELETE FROM credentials WHERE card = ?1 AND key_reference = ?2";
     transaction.prepare_cached(sql)?.execute(params![card, gone.key_reference.0])?;
+    Ok(())
+}
+
+fn forget_profile(transaction: &Transaction<'_>, card: &CardId, gone: Iccid) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM profiles WHERE card = ?1 AND iccid = ?2";
+    transaction.prepare_cached(sql)?.execute(params![card, gone.to_string()])?;
     Ok(())
 }
 
@@ -344,8 +384,8 @@ fn card(row: &Row<'_>) -> rusqlite::Result<CardRecord> {
     })
 }
 
-fn credential(row: &Row<'_>) -> rusqlite::Result<Credential> {
-    Ok(Credential {
+fn key(row: &Row<'_>) -> rusqlite::Result<KeyCredential> {
+    Ok(KeyCredential {
         key_reference: columns::key_reference(row, 0)?,
         algorithm: columns::algorithm(row, 1)?,
         public_key: row.get(2)?,

@@ -2,7 +2,10 @@
 
 use std::str::FromStr;
 
-use cardhost_wire::key::{Algorithm, KeyReference};
+use cardhost_wire::{
+    key::{Algorithm, KeyReference},
+    profiles::Iccid,
+};
 use jiff::Timestamp;
 use rusqlite::{
     Row,
@@ -49,6 +52,11 @@ pub(super) fn algorithm(row: &Row<'_>, column: usize) -> rusqlite::Result<Algori
 
 /// The identifier in this column.
 pub(super) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
+    parsed(row, column)
+}
+
+/// The profile's identifier in this column.
+pub(super) fn iccid(row: &Row<'_>, column: usize) -> rusqlite::Result<Iccid> {
     parsed(row, column)
 }
 

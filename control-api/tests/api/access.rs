@@ -9,7 +9,7 @@ use crate::support::{Daemon, answer, refusal};
 const PUBLIC: [&str; 4] = ["GET /healthz", "GET /readyz", "GET /metrics", "POST /v1/sessions"];
 
 /// Operations that only an administrator may call.
-const ADMINISTRATION: [&str; 14] = [
+const ADMINISTRATION: [&str; 16] = [
     "/v1/host-key/rotation",
     "/v1/users",
     "/v1/users/{user}",
@@ -20,6 +20,8 @@ const ADMINISTRATION: [&str; 14] = [
     "/v1/cards/{terminal}/restore",
     "/v1/cards/{terminal}/adopt",
     "/v1/cards/{terminal}/protocols",
+    "/v1/cards/{terminal}/profiles",
+    "/v1/cards/{terminal}/profiles/{iccid}",
     "/v1/anchor",
     "/v1/audit",
     "/v1/orphans",

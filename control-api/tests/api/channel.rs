@@ -14,18 +14,18 @@ use tokio_tungstenite::{
 
 use crate::support::{Client, Daemon, PASSWORD, Refusal, enrol, refusal};
 
-type Channel = WebSocketStream<TlsStream<TcpStream>>;
+pub type Channel = WebSocketStream<TlsStream<TcpStream>>;
 
 /// A terminal with its device's certificate.
-struct Terminal {
-    daemon: Daemon,
-    client: Client,
+pub struct Terminal {
+    pub daemon: Daemon,
+    pub client: Client,
     device: String,
     tls: rustls::ClientConfig,
 }
 
 impl Terminal {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let daemon = Daemon::start().await;
         let alice = daemon.terminal("till", "alice").await;
         let (device, DeviceIdentity { certificate, key }) = enrol(&alice, "till").await;
@@ -35,8 +35,14 @@ impl Terminal {
         Self { daemon, client, device, tls }
     }
 
+    /// The channel of the secure element.
     async fn open(&self) -> Result<Channel, Refusal> {
-        self.open_with("?protocol=apdu-gate", Some("apdu.cardhost.v1"), self.tls.clone()).await
+        self.open_on("apdu-gate").await
+    }
+
+    /// The channel of this protocol.
+    pub async fn open_on(&self, protocol: &str) -> Result<Channel, Refusal> {
+        self.open_with(&format!("?protocol={protocol}"), Some("apdu.cardhost.v1"), self.tls.clone()).await
     }
 
     async fn open_with(
@@ -66,13 +72,13 @@ impl Terminal {
     }
 }
 
-async fn event(channel: &mut Channel) -> Value {
+pub async fn event(channel: &mut Channel) -> Value {
     let message = message(channel).await;
     serde_json::from_str(message.to_text().unwrap()).unwrap()
 }
 
 /// The next message that is no ping: the host pings a channel that is idle, as it may be on a slow machine.
-async fn message(channel: &mut Channel) -> Message {
+pub async fn message(channel: &mut Channel) -> Message {
     loop {
         match channel.next().await.unwrap().unwrap() {
             Message::Ping(_) => continue,
@@ -138,8 +144,7 @@ async fn there_is_one_channel_for_each_protocol() {
     let terminal = Terminal::start().await;
     let _first = terminal.open().await.unwrap();
     assert_eq!(terminal.open().await.err(), Some(refusal(409, "channel-in-use")));
-    let tls = terminal.tls.clone();
-    terminal.open_with("?protocol=iso7816-t1", Some("apdu.cardhost.v1"), tls).await.unwrap();
+    terminal.open_on("iso7816-t1").await.unwrap();
 }
 
 #[tokio::test]

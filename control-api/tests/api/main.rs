@@ -5,11 +5,13 @@ mod access;
 mod audit;
 mod bad_input;
 mod channel;
+mod containers;
 mod daemon;
 mod devices;
 mod idempotency;
 #[path = "../isolation/mod.rs"]
 mod isolation;
+mod profiles;
 mod quotas;
 mod sessions;
 mod support;

@@ -29,13 +29,12 @@ use cardhost_wire::{
     tlv,
 };
 
-use crate::{scp::SecurityLevel, services::Services};
+use crate::{blocks::Blocks, scp::SecurityLevel, services::Services};
 use command::{Command, Management};
 pub use data::diversification;
 use domain::Domain;
 use ec_key::KeyName;
 use registry::{CardLifeCycle, Registry};
-use store_data::Blocks;
 
 /// One selection of a security domain; dropping it ends all of it.
 pub struct Session {

@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use super::{Partition, RecordName, Records};
+use super::{MAX_BYTES, Partition, RecordName, Records};
 use crate::container::{Owner, SecureElement};
 
 /// The records of `C`.
@@ -19,6 +19,12 @@ impl<'a, C: Owner> Part<'a, C> {
     /// The record's bytes, if it exists.
     pub fn read(self, name: RecordName<C>) -> Option<&'a [u8]> {
         self.records.get(&name.id()).map(|bytes| bytes.as_slice())
+    }
+
+    /// Bytes that the card still takes, whoever writes them.
+    pub fn room(self) -> usize {
+        let taken: usize = self.records.values().map(|bytes| bytes.len()).sum();
+        MAX_BYTES.saturating_sub(taken)
     }
 
     /// The existing records of a partition, in order.

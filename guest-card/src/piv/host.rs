@@ -52,10 +52,11 @@ impl Piv {
             Command::SignChallenge { key_reference, challenge, pin } => {
                 sign_challenge(loaded, services, key_reference, &challenge, pin)
             }
-            // The card OS's own.
-            Command::ReadProtocols | Command::PairProtocols(_) | Command::Pairing(_) => {
-                Err(Failure::Malformed)
-            }
+            // The card OS's own, and another container's.
+            Command::ReadProtocols
+            | Command::PairProtocols(_)
+            | Command::Pairing(_)
+            | Command::Profile(_) => Err(Failure::Malformed),
         }
     }
 

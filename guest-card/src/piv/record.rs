@@ -2,7 +2,11 @@
 
 use alloc::vec::Vec;
 
-use cardhost_wire::{control::Credential, key::KeyReference, tlv::Tag};
+use cardhost_wire::{
+    control::{Credential, KeyCredential},
+    key::KeyReference,
+    tlv::Tag,
+};
 
 use super::keys::KeyRecord;
 pub(super) use crate::nvm::structure::{decode, encode, load};
@@ -43,9 +47,9 @@ fn credential(nvm: Part<'_>, name: RecordName) -> Option<Credential> {
     let key_reference =
         u8::try_from(number).map(KeyReference).ok().filter(|reference| reference.is_user_key())?;
     let public_key = decode::<KeyRecord>(nvm.read(name)?).ok()?.public_key();
-    Some(Credential {
+    Some(Credential::Key(KeyCredential {
         key_reference,
         algorithm: public_key.algorithm(),
         public_key: public_key.fingerprint(),
-    })
+    }))
 }

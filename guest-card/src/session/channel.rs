@@ -58,7 +58,7 @@ impl Channel {
         name: &[u8],
         context: &Context<'_>,
     ) -> Result<Vec<u8>, Status> {
-        let response = self.selected.select(container, name, context.nvm())?;
+        let response = self.selected.select(container, name, context)?;
         self.close_secure();
         Ok(response)
     }
@@ -71,8 +71,9 @@ impl Channel {
         &mut self,
         container: Container,
         command: &CommandApdu<'_>,
+        context: &Context<'_>,
     ) -> Result<Vec<u8>, Status> {
-        let response = self.selected.select_file(container, command)?;
+        let response = self.selected.select_file(container, command, context)?;
         self.close_secure();
         Ok(response)
     }

@@ -138,7 +138,7 @@ impl Session {
             }
             (SELECT, BY_FILE_ID) if is_plain_interindustry && names_shared_file(command, context) => {
                 let container = context.pairing.container(self.protocol);
-                self.channel(class.channel())?.select_file(container, command).map(success)
+                self.channel(class.channel())?.select_file(container, command, context).map(success)
             }
             _ => self.channel(class.channel())?.execute(class, command, context),
         }
@@ -161,6 +161,8 @@ impl Session {
         let channel = self.channel(number)?;
         match command.p2 {
             0x00 => channel.select(container, command.data, context),
+            // File control parameters are wanted (ETSI TS 102 221, table 11.2): the UICC's applications have no others.
+            0x04 if container == Container::Uicc => channel.select(container, command.data, context),
             0x0C => channel.select(container, command.data, context).map(|_| Vec::new()),
             0x02 => Err(Status::NOT_FOUND),
             _ => Err(Status::INCORRECT_P1_P2),

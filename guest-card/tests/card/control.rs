@@ -6,6 +6,7 @@ use cardhost_wire::{
     key::{Algorithm, KeyReference, Secret},
     pairing::{PairingCommand, PairingPolicy},
     port::{Port, Protocol},
+    profiles::{NewProfile, ProfileClass, ProfileCommand, ProfileMetadata},
 };
 use proptest::prelude::*;
 
@@ -43,6 +44,25 @@ fn der() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![Just(vec![0x30, 0]), prop::collection::vec(any::<u8>(), 0..60)]
 }
 
+/// One that fits, mostly.
+fn profile() -> impl Strategy<Value = NewProfile> {
+    let iccid = prop::sample::select(&["8988211000000510217", "89882110000005102191"][..]);
+    let key = || prop_oneof![6 => Just(vec![7; 16]), 1 => prop::collection::vec(any::<u8>(), 0..20)];
+    (iccid, key(), key(), prop::option::of(".{0,70}")).prop_map(|(iccid, k, opc, nickname)| NewProfile {
+        metadata: ProfileMetadata {
+            iccid: iccid.parse().unwrap(),
+            service_provider_name: "Provider".into(),
+            profile_name: String::new(),
+            class: ProfileClass::Operational,
+            nickname,
+            notifications: vec![],
+        },
+        imsi: "001010123456789".parse().unwrap(),
+        k: Secret(k),
+        opc: Secret(opc),
+    })
+}
+
 /// One command of the host; RSA keys take too long for many of them.
 pub fn command() -> impl Strategy<Value = Command> {
     let algorithm = prop::sample::select(&[Algorithm::P256, Algorithm::P384][..]);
@@ -70,6 +90,9 @@ pub fn command() -> impl Strategy<Value = Command> {
             Command::SignChallenge { key_reference, challenge, pin }
         }),
         pairing().prop_map(Command::Pairing),
+        profile().prop_map(|profile| Command::Profile(ProfileCommand::Install(profile))),
+        profile().prop_map(|profile| Command::Profile(ProfileCommand::Delete(profile.metadata.iccid))),
+        Just(()).prop_map(|()| Command::Profile(ProfileCommand::List)),
     ]
 }
 

@@ -3,11 +3,11 @@
 use std::{env, fs};
 
 use cardhost_wire::{
-    control::Commit,
+    control::Credential,
     key::{Algorithm, KeyReference},
 };
 
-use crate::harness::{Host, PIN, PUK, Terminal, hex};
+use crate::harness::{Host, PIN, PUK, Terminal, frozen_with_keys, hex};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/card-v1.bin");
 const MANAGEMENT_KEY: [u8; 32] = [0x42; 32];
@@ -46,7 +46,7 @@ fn the_state_of_version_1_opens_and_works() {
     if env::var_os("CARDHOST_FREEZE").is_some() {
         freeze();
     }
-    let state: Commit = postcard::from_bytes(&fs::read(PATH).unwrap()).unwrap();
+    let state = frozen_with_keys(&fs::read(PATH).unwrap());
     let (epoch, credentials) = (state.epoch, state.credentials.clone());
     let mut terminal = Terminal::start(Host::storing(state), false);
     assert_eq!(terminal.started().epoch, epoch);
@@ -61,9 +61,8 @@ fn the_state_of_version_1_opens_and_works() {
 fn check_keys(terminal: &mut Terminal) {
     assert_eq!(terminal.pin_status(), 0x63C2);
     for (slot, algorithm) in KEYS {
-        let told = terminal.started().credentials.iter().any(|credential| {
-            credential.key_reference == KeyReference(slot) && credential.algorithm == algorithm
-        });
+        let mut told = terminal.started().credentials.iter().filter_map(Credential::key);
+        let told = told.any(|key| key.key_reference == KeyReference(slot) && key.algorithm == algorithm);
         assert!(told, "{slot:02X}");
         assert_eq!(terminal.verify(NEW_PIN), 0x9000);
         let (identifier, length) = identifier(algorithm);

@@ -2,7 +2,9 @@
 
 use cardhost_guest::{ATR, Card};
 use cardhost_wire::{
-    control::{Answer, Command, GuestMessage, HostMessage, Launch, Refusal, SealedRecord, Started},
+    control::{
+        Answer, Command, Credential, GuestMessage, HostMessage, Launch, Refusal, SealedRecord, Started,
+    },
     key::{Algorithm, KeyReference, Secret},
     port::{Port, Protocol},
 };
@@ -108,7 +110,7 @@ fn a_stored_card_starts_with_its_epoch_and_credentials() {
     let (records, head) = stored();
     let Some(GuestMessage::Started(started)) = launched(launch(false), records, Some(head)) else { panic!() };
     assert_eq!(started.epoch, 2);
-    let [key] = &started.credentials[..] else { panic!() };
+    let [Credential::Key(key)] = &started.credentials[..] else { panic!() };
     assert!(key.key_reference == KeyReference::AUTHENTICATION && key.algorithm == Algorithm::P256);
 }
 

@@ -8,9 +8,10 @@ use cardhost_wire::{
 use crate::harness::{PIN, Terminal, hex};
 
 const ISD: &str = "6F4E8408A000000151000000A542733C06072A864886FC6B01";
-const ISD_R: &str = "6F128410A0000005591010FFFFFFFF89000001009000";
-const EUICC_ROOT: &str = "6F0A8408A0000001520000009000";
-const MF: &str = "62188202782183023F00A5038001718A0105C606900100830101";
+const ISD_R: &str = "6F198410A0000005591010FFFFFFFF8900000100E00582030202029000";
+const ECASD: &str = "6F128410A0000005591010FFFFFFFF89000002009000";
+const EUICC_ROOT: &str = "6F118408A000000152000000E00582030202029000";
+const MF: &str = "621B8202782183023F00A5068001718701018A0105C606900100830101";
 const PIV: &str = "611F4F0600001000010079074F05A000000308";
 
 fn select(terminal: &mut Terminal, protocol: Protocol, name: &str) -> String {
@@ -29,6 +30,7 @@ fn expected(protocol: Protocol, name: &str) -> &'static str {
         "" | "A000000151000000" | "A000000151" => ISD,
         "A000000152000000" => EUICC_ROOT,
         "A0000005591010FFFFFFFF8900000100" | "A000000559" => ISD_R,
+        "A0000005591010FFFFFFFF8900000200" => ECASD,
         "A000000308000010000100" | "A00000030800001000" | "A000000308" => PIV,
         _ => "6A82",
     }
@@ -51,6 +53,9 @@ fn names_mean_the_same_on_each_protocol_except_the_shared_root() {
         "A000000152",
         "A0000005591010FFFFFFFF8900000100",
         "A000000559",
+        "A0000005591010FFFFFFFF8900000200",
+        "A0000005591010FFFFFFFF8900001000",
+        "A0000000871002",
         "7601FF000000",
         "A00000000101",
     ];
@@ -112,7 +117,7 @@ fn probes_for_other_cards_get_clean_refusals() {
             ("00A4080C023F00", [[0x6A, 0x82], [0x6A, 0x82]]),
             ("00CADF3005", [[0x6A, 0x88], [0x6D, 0x00]]),
             ("80CA9F7E00", [[0x6A, 0x88], [0x6D, 0x00]]),
-            ("00B0000000", [[0x6D, 0x00], [0x6D, 0x00]]),
+            ("00B0000000", [[0x6D, 0x00], [0x69, 0x86]]),
             ("00C0000000", [[0x69, 0x85], [0x69, 0x85]]),
             ("00A4040C", [[0x90, 0x00], [0x90, 0x00]]),
             ("00A4", [[0x67, 0x00], [0x67, 0x00]]),

@@ -2,11 +2,9 @@
 
 use std::{env, fs};
 
-use cardhost_wire::control::Commit;
-
 use crate::{
     certificate::key,
-    harness::{Host, Terminal, hex},
+    harness::{Host, Terminal, frozen_with_keys, hex},
     off_card::{ISSUER, OffCard, Set, put_key, select, send},
 };
 
@@ -38,7 +36,7 @@ fn the_domains_of_version_1_open_and_work() {
     if env::var_os("CARDHOST_FREEZE").is_some() {
         freeze();
     }
-    let state: Commit = postcard::from_bytes(&fs::read(PATH).unwrap()).unwrap();
+    let state = frozen_with_keys(&fs::read(PATH).unwrap());
     let mut terminal = Terminal::start(Host::storing(state), false);
     select(&mut terminal, &ISSUER);
     for (command, expected) in [

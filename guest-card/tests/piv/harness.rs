@@ -10,8 +10,8 @@ use cardhost_guest::{
 use cardhost_wire::{
     apdu::{CommandApdu, ResponseApdu},
     control::{
-        Answer, Command, Commit, Credential, Failure, GuestMessage, HostMessage, Launch, SealedRecord,
-        SessionState, Started, VERSION,
+        Answer, Command, Commit, Credential, Failure, GuestMessage, HostMessage, KeyCredential, Launch,
+        SealedRecord, SessionState, Started, VERSION,
     },
     key::KeyReference,
     port::{Port, Protocol},
@@ -274,10 +274,19 @@ impl Terminal {
         Ok(cardhost_wire::tlv::only(inner, 0x82).unwrap().to_vec())
     }
 
-    /// The credentials that the host knows of.
+    /// The keys that the host knows of as credentials.
     pub fn credentials(&mut self) -> Vec<KeyReference> {
-        self.host().credentials.iter().map(|credential| credential.key_reference).collect()
+        let keys = self.host().credentials.iter().filter_map(Credential::key);
+        keys.map(|key| key.key_reference).collect()
     }
+}
+
+/// A state that was frozen when PIV keys were the only credentials: the form of a commit then.
+pub fn frozen_with_keys(bytes: &[u8]) -> Commit {
+    type Frozen = (u64, Vec<SealedRecord>, Vec<u16>, Vec<u8>, Vec<KeyCredential>);
+    let (epoch, put, delete, head, keys): Frozen = postcard::from_bytes(bytes).unwrap();
+    let credentials = keys.into_iter().map(Credential::Key).collect();
+    Commit { epoch, put, delete, head, credentials }
 }
 
 /// A launch with fixed values.
@@ -314,10 +323,17 @@ pub fn hex(text: &str) -> Vec<u8> {
 
 /// Plays a script, byte for byte: `>` command, `<` response, in which `..` stands for any bytes.
 pub fn play(terminal: &mut Terminal, script: &str) {
+    play_on(terminal, Protocol::ApduGate, script);
+}
+
+/// The same, on this protocol.
+pub fn play_on(terminal: &mut Terminal, protocol: Protocol, script: &str) {
     let mut answer = Vec::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         match line.split_at(2) {
-            ("> ", command) => answer = terminal.transmit(&hex(command)),
+            ("> ", command) => {
+                answer = terminal.card().transmit(Port::Apdu(protocol), &hex(command)).unwrap();
+            }
             ("< ", expected) => assert!(fits(&answer, expected), "{line} but {}", hex::encode_upper(&answer)),
             _ => panic!("{line}"),
         }
