@@ -83,7 +83,8 @@ fn public_key(certificate: &X509Certificate<'_>) -> Result<PublicKey, Certificat
 #[cfg(test)]
 mod tests {
     use rcgen::{
-        BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+        BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+        date_time_ymd,
     };
 
     use super::*;
@@ -136,8 +137,14 @@ mod tests {
         let (authority, other) = (Authority::new(), Authority::new());
         let foreign = authority.identity().card_key(other.certify(|_| {}).1.der());
         assert_eq!(foreign.err(), Some(CertificateError::NotSigned));
-        assert_eq!(verdict(|wish| wish.not_after = date_time_ymd(2020, 1, 1)), Some(CertificateError::NotNow));
-        assert_eq!(verdict(|wish| wish.not_before = date_time_ymd(2999, 1, 1)), Some(CertificateError::NotNow));
+        assert_eq!(
+            verdict(|wish| wish.not_after = date_time_ymd(2020, 1, 1)),
+            Some(CertificateError::NotNow)
+        );
+        assert_eq!(
+            verdict(|wish| wish.not_before = date_time_ymd(2999, 1, 1)),
+            Some(CertificateError::NotNow)
+        );
         let signing = vec![KeyUsagePurpose::DigitalSignature];
         assert_eq!(verdict(|wish| wish.key_usages = signing), Some(CertificateError::Usage));
         assert_eq!(verdict(|wish| wish.key_usages = vec![]), Some(CertificateError::Usage));

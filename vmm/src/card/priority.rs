@@ -1,89 +1,105 @@
 //! A guest that computes for long runs behind those that answer at once.
 //!
 //! ```text
-//! foreground ── a whole tick of the watchdog in one exchange ──▶ background (nice 19)
-//!      ▲                                                             │
-//!      └───────────────────── the guest is idle ─────────────────────┘
+//! brisk ── a whole tick of the watchdog in one exchange ──▶ patient: slices of 100 ms
+//!   ▲                                                          │
+//!   └──────────────────── the guest is idle ───────────────────┘
 //! ```
 //!
-//! An exchange that is short costs no system call by this. The way back is a privilege, which the launcher gives all
-//! cards if it can (RLIMIT_NICE); without it a card stays in the foreground, for it could not return.
+//! The scheduler lets a thread that wakes run before one whose slice is longer (sched_setattr(2), `sched_runtime`, since
+//! Linux 6.12; older kernels ignore it). So a patient guest gets its share of the processor, but no neighbour waits for
+//! the end of its slice. Neither way needs a privilege, and an exchange that is short costs no system call.
 
-use nix::sys::resource::{Resource, getrlimit};
-use rustix::process::{Pid, getpriority_process, setpriority_process};
+use std::io;
 
-/// The lowest priority there is (sched(7)).
-const BACKGROUND: i32 = 19;
-/// RLIMIT_NICE counts from the other end (getrlimit(2)).
-const CEILING: i32 = 20;
+/// The longest slice there is, nanoseconds.
+const PATIENT: u64 = 100_000_000;
+/// The system's own.
+const BRISK: u64 = 0;
 
-/// The priority of the thread that runs the guest.
+/// How long the thread that runs the guest runs at a time.
 pub struct Priority {
-    /// `None`: the calling thread.
-    thread: Option<Pid>,
-    /// Its nice value in the foreground, if it may return to it.
-    foreground: Option<i32>,
-    is_lowered: bool,
+    /// 0: the calling thread.
+    thread: libc::pid_t,
+    /// Policy and nice value as they are, and the slice; `None` if the system does not tell.
+    attributes: Option<libc::sched_attr>,
 }
 
 impl Priority {
-    /// In the foreground, with the priority that the thread has.
-    pub fn new(thread: Option<Pid>) -> Self {
-        let foreground = getpriority_process(thread).ok().filter(|nice| may_return_to(*nice));
-        Self { thread, foreground, is_lowered: false }
+    /// With slices of the system's own length.
+    pub fn new(thread: libc::pid_t) -> Self {
+        Self { thread, attributes: attributes(thread).ok() }
     }
 
-    /// To the background.
+    /// Long slices from now on.
     pub fn lower(&mut self) {
-        if self.foreground.is_some() && !self.is_lowered {
-            // What fails leaves the thread where it is.
-            self.is_lowered = setpriority_process(self.thread, BACKGROUND).is_ok();
-        }
+        self.set(PATIENT);
     }
 
-    /// Back to the foreground, if it left that.
+    /// Slices of the system's own length again, if they were long.
     pub fn restore(&mut self) {
-        if let (true, Some(nice)) = (self.is_lowered, self.foreground) {
-            self.is_lowered = setpriority_process(self.thread, nice).is_err();
+        self.set(BRISK);
+    }
+
+    fn set(&mut self, slice: u64) {
+        if let Some(attributes) = &mut self.attributes
+            && attributes.sched_runtime != slice
+        {
+            attributes.sched_runtime = slice;
+            // What fails leaves the thread as it is: its neighbours wait longer, and nothing else.
+            let _ = set_attributes(self.thread, attributes);
         }
     }
 }
 
-/// The limit that [`Priority`] needs to return to the priority of the calling process: soft and hard.
-///
-/// # Errors
-/// The system does not tell the priority.
-pub fn limit() -> rustix::io::Result<u64> {
-    getpriority_process(None).map(|nice| u64::from((CEILING - nice).unsigned_abs()))
+#[expect(unsafe_code, reason = "the system call has no wrapper")]
+fn attributes(thread: libc::pid_t) -> io::Result<libc::sched_attr> {
+    let size = size_of::<libc::sched_attr>() as libc::c_uint;
+    // SAFETY: a structure of numbers may be all zeros.
+    let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes at most `size` bytes to the structure, which is that long.
+    let done = unsafe { libc::syscall(libc::SYS_sched_getattr, thread, &raw mut attributes, size, 0) };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    attributes.sched_runtime = BRISK;
+    Ok(attributes)
 }
 
-fn may_return_to(nice: i32) -> bool {
-    getrlimit(Resource::RLIMIT_NICE).is_ok_and(|(soft, _)| soft >= u64::from((CEILING - nice).unsigned_abs()))
+#[expect(unsafe_code, reason = "the system call has no wrapper")]
+fn set_attributes(thread: libc::pid_t, attributes: &libc::sched_attr) -> io::Result<()> {
+    // SAFETY: the kernel reads as many bytes as the structure's `size` says, which `attributes` has filled in.
+    let done = unsafe { libc::syscall(libc::SYS_sched_setattr, thread, &raw const *attributes, 0) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::resource::setrlimit;
 
-    fn nice() -> i32 {
-        getpriority_process(None).unwrap()
+    /// What the kernel has for the calling thread; it tells a slice of its own as its base slice.
+    fn slice() -> u64 {
+        // SAFETY is that of `attributes`, which hides the slice.
+        #[expect(unsafe_code, reason = "the system call has no wrapper")]
+        let now = unsafe {
+            let mut now: libc::sched_attr = std::mem::zeroed();
+            let size = size_of::<libc::sched_attr>() as libc::c_uint;
+            assert_eq!(libc::syscall(libc::SYS_sched_getattr, 0, &raw mut now, size, 0), 0);
+            now
+        };
+        now.sched_runtime
     }
 
     #[test]
-    fn a_thread_goes_to_the_background_and_back_if_it_may() {
-        let limit = limit().unwrap();
-        let before = nice();
-        if setrlimit(Resource::RLIMIT_NICE, limit, limit).is_err() && !may_return_to(before) {
-            let mut stuck = Priority::new(None);
-            stuck.lower();
-            assert_eq!(nice(), before, "there would be no way back");
-            return;
-        }
-        let mut priority = Priority::new(None);
+    fn slices_are_long_only_between_the_two_calls() {
+        let before = slice();
+        let mut priority = Priority::new(0);
         priority.lower();
-        assert_eq!(nice(), BACKGROUND);
+        if slice() == before {
+            return; // A kernel before 6.12 keeps its own length.
+        }
+        assert_eq!(slice(), PATIENT);
         priority.restore();
-        assert_eq!(nice(), before);
+        assert_eq!(slice(), before);
     }
 }

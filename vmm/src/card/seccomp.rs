@@ -41,7 +41,7 @@ const IOCTLS: &[(u32, &str)] = &[
     (KVM_GET_VCPU_EVENTS, "VirtualMachine::exception"),
 ];
 
-/// setpriority by thread, for a card in a virtual machine.
+/// sched_setattr by thread, for a card in a virtual machine.
 const PRIORITIES: &[(libc::c_int, &str)] = &[(0, "Priority: its own")];
 
 /// More of them for the tender of a guest process.
@@ -49,7 +49,7 @@ const ALLOWED_TENDER: &[(libc::c_long, &str)] = &[
     (libc::SYS_wait4, "Tracee::wait"),
     (libc::SYS_lseek, "Statistics: memory's pages"),
     (libc::SYS_clock_gettime, "Statistics: the guest's CPU time"),
-    (libc::SYS_setpriority, "Priority: the guest's"),
+    (libc::SYS_sched_setattr, "Priority: the guest's"),
 ];
 
 /// ptrace by request, for the tender of a guest process.
@@ -83,7 +83,7 @@ pub fn program(isolation: Isolation) -> Result<BpfProgram, seccompiler::BackendE
         Isolation::MicroVm => {
             rules.extend(calls(ALLOWED_KVM));
             rules.insert(libc::SYS_ioctl, arguments(1, IOCTLS)?);
-            rules.insert(libc::SYS_setpriority, arguments(1, PRIORITIES)?);
+            rules.insert(libc::SYS_sched_setattr, arguments(0, PRIORITIES)?);
         }
         Isolation::Process => {
             rules.extend(calls(ALLOWED_TENDER));

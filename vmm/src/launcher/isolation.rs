@@ -6,15 +6,11 @@ use std::{fs, io};
 use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
-    sys::{
-        prctl,
-        resource::{Resource, setrlimit},
-    },
+    sys::prctl,
     unistd::{getegid, geteuid, setsid},
 };
 
 use super::root;
-use crate::card::priority;
 
 /// A layer of the cards' isolation that this host does not give. They can run all the same.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +24,6 @@ pub enum MissingLayer {
     /// The host's root.
     #[error("cards have the host's root directory: {0}")]
     Root(io::Error),
-    /// The limit of priorities.
-    #[error(
-        "a card that computes for long is not put behind the others: its way back would need {0} as limit of nice"
-    )]
-    Priorities(u64),
     /// Keys may be swapped out.
     #[error("the host's keys are not locked in memory and may be swapped out: {0}")]
     Locking(Errno),
@@ -41,7 +32,7 @@ pub enum MissingLayer {
 /// Which layers, of all but the keys' own, a launcher would miss here. To be asked in a process that ends after it.
 pub fn missing() -> Vec<MissingLayer> {
     let users = if may_become_others() { Ok(()) } else { Err(MissingLayer::CardUsers) };
-    let layers = [users, allow_priorities(), enter_namespaces(), enter_root()];
+    let layers = [users, enter_namespaces(), enter_root()];
     layers.into_iter().filter_map(Result::err).collect()
 }
 
@@ -49,15 +40,6 @@ pub fn missing() -> Vec<MissingLayer> {
 pub fn leave_session() {
     // It fails only for a session's leader, who has left already.
     let _ = setsid();
-}
-
-/// Lets this process's children return from the background (`cardhost_vmm::card::priority`).
-///
-/// # Errors
-/// [`MissingLayer::Priorities`]
-pub fn allow_priorities() -> Result<(), MissingLayer> {
-    let limit = priority::limit().map_err(|_| MissingLayer::Priorities(0))?;
-    setrlimit(Resource::RLIMIT_NICE, limit, limit).map_err(|_| MissingLayer::Priorities(limit))
 }
 
 /// CAP_SETGID and CAP_SETUID (capabilities(7)).

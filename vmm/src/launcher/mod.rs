@@ -174,11 +174,10 @@ impl Launcher {
         }
         let card_users = isolation::may_become_others().then_some(card_users);
         let users = card_users.map(drop).ok_or(MissingLayer::CardUsers);
-        let priorities = isolation::allow_priorities();
         let namespaces = isolation::enter_namespaces();
         let host_keys = HostKeys::open(Path::new(&host_key))?;
         let locking = host_keys.swappable().map_or(Ok(()), |why| Err(MissingLayer::Locking(why)));
-        let layers = [users, priorities, namespaces, isolation::enter_root(), locking];
+        let layers = [users, namespaces, isolation::enter_root(), locking];
         for missing in layers.into_iter().filter_map(Result::err) {
             log(&format!("layer missing: {missing}"));
         }

@@ -15,7 +15,6 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Kvm, SyncReg, VcpuExit, VcpuFd, VmFd};
 use nix::time::ClockId;
-use rustix::process::Pid;
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 use super::{Exit, Machine, MachineError};
@@ -230,8 +229,8 @@ impl Machine for VirtualMachine {
         ClockId::CLOCK_THREAD_CPUTIME_ID
     }
 
-    fn thread(&self) -> Option<Pid> {
-        None
+    fn thread(&self) -> libc::pid_t {
+        0
     }
 
     fn stop_byte(&mut self) -> NonNull<u8> {

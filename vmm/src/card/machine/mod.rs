@@ -21,7 +21,6 @@ use std::ptr::NonNull;
 
 use cardhost_wire::link::CrashCause;
 use nix::time::ClockId;
-use rustix::process::Pid;
 use vm_memory::GuestMemoryMmap;
 
 use super::statistics::Meter;
@@ -73,8 +72,8 @@ pub trait Machine {
     /// The clock of the CPU time that the guest uses.
     fn clock(&self) -> ClockId;
 
-    /// The thread that runs the guest; `None` for the one that calls.
-    fn thread(&self) -> Option<Pid>;
+    /// The thread that runs the guest; 0 for the one that calls.
+    fn thread(&self) -> libc::pid_t;
 
     /// A byte that lives as long as the machine. A signal handler that sets it to 1 has the present or next run end with
     /// [`Exit::Interrupted`], which clears it.

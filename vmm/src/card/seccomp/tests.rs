@@ -54,7 +54,7 @@ fn survivors(
 #[test]
 fn every_other_system_call_kills() {
     let none = [] as [libc::c_long; 0];
-    let with_rules = [libc::SYS_mmap, libc::SYS_ioctl, libc::SYS_setpriority];
+    let with_rules = [libc::SYS_mmap, libc::SYS_ioctl, libc::SYS_sched_setattr];
     assert_eq!(survivors(Isolation::MicroVm, ALLOWED_KVM, &with_rules), none);
     let with_rules = [libc::SYS_mmap, libc::SYS_ptrace, libc::SYS_kill];
     assert_eq!(survivors(Isolation::Process, ALLOWED_TENDER, &with_rules), none);
@@ -70,7 +70,7 @@ fn every_other_ioctl_kills() {
 
 #[test]
 fn a_card_sets_no_priority_but_its_own() {
-    let priority = |who: i64| outcome(Isolation::MicroVm, libc::SYS_setpriority, [0, who]);
+    let priority = |who: i64| outcome(Isolation::MicroVm, libc::SYS_sched_setattr, [who, 0]);
     assert!(is_killed(priority(1)));
     assert!(!is_killed(priority(0)));
 }

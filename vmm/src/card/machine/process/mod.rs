@@ -35,7 +35,6 @@ use cardhost_wire::{
     link::CrashCause,
 };
 use nix::{errno::Errno, time::ClockId};
-use rustix::process::Pid;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 use super::{Exit, Machine, MachineError};
@@ -191,7 +190,7 @@ impl Machine for GuestProcess {
         self.tracee.clock()
     }
 
-    fn thread(&self) -> Option<Pid> {
+    fn thread(&self) -> libc::pid_t {
         self.tracee.thread()
     }
 

@@ -196,8 +196,8 @@ impl Tracee {
     }
 
     /// Its one thread.
-    pub fn thread(&self) -> Option<rustix::process::Pid> {
-        rustix::process::Pid::from_raw(self.pid.as_raw())
+    pub const fn thread(&self) -> libc::pid_t {
+        self.pid.as_raw()
     }
 
     /// Runs the stopped process to the breakpoint behind the instruction at the registers' place.
