@@ -18,7 +18,10 @@
 //! ```
 
 /// An owner of records.
-pub trait Owner: sealed::Sealed {}
+pub trait Owner: sealed::Sealed {
+    /// True if its records may take the last room of a card.
+    const TAKES_LAST_ROOM: bool = false;
+}
 
 /// The card OS: configuration of the card as a whole.
 pub enum CardOs {}
@@ -29,7 +32,11 @@ pub enum SecureElement {}
 /// The UICC/eUICC.
 pub enum Uicc {}
 
-impl Owner for CardOs {}
+/// A full card must still learn what is revoked, and change its configuration.
+impl Owner for CardOs {
+    const TAKES_LAST_ROOM: bool = true;
+}
+
 impl Owner for SecureElement {}
 impl Owner for Uicc {}
 

@@ -245,10 +245,11 @@ pub enum Answer {
 /// What the sessions of all protocols hold together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionState {
-    /// Every session stands as after its reset: a card that is switched off and started again equals this one.
+    /// Every session stands as after its reset: a card that is switched off and started again equals this one, but for
+    /// pairing sessions in which nothing is held. Their terminals open them again when a command is refused.
     None,
     /// Some session has a selection, a further logical channel, a secure channel, a verified PIN or an authenticated
-    /// key, an open challenge, an unfinished chain or a response that was not fetched whole.
+    /// key, an open challenge, an unfinished chain or a response that was not fetched whole, or pairs itself.
     Held,
 }
 

@@ -43,6 +43,11 @@ pub const MAX_RECORD: usize = 13 * 1024;
 /// so that a full card answers `6A84` and goes on.
 pub const MAX_BYTES: usize = 256 * 1024;
 
+/// Of these, what only the card OS may take: as much as all of its own records.
+const LAST_RECORDS: usize = 24;
+/// See [`LAST_RECORDS`].
+const LAST_BYTES: usize = 16 * 1024;
+
 type Records = BTreeMap<RecordId, Zeroizing<Vec<u8>>>;
 
 /// A card's opened non-volatile memory.
@@ -101,12 +106,18 @@ impl Nvm {
         let kept = self.records.iter().filter(|(id, _)| !change.names(**id)).map(|(_, bytes)| bytes.len());
         let put = change.puts().map(<[u8]>::len);
         let too_long = put.clone().any(|length| length > MAX_RECORD);
-        let (records, bytes) =
-            kept.chain(put).fold((0, 0), |(records, bytes), length| (records + 1, bytes + length));
-        if too_long || records > MAX_RECORDS || bytes > MAX_BYTES {
-            Err(Status::NOT_ENOUGH_MEMORY)
-        } else {
+        let before = size(self.records.values().map(|bytes| bytes.len()));
+        let after = size(kept.chain(put));
+        let (last_records, last_bytes) = if C::TAKES_LAST_ROOM { (0, 0) } else { (LAST_RECORDS, LAST_BYTES) };
+        // What does not grow fits, also where the card OS has taken of what was others'.
+        let fits = |after: usize, before: usize, most: usize| after <= most || after <= before;
+        if !too_long
+            && fits(after.0, before.0, MAX_RECORDS - last_records)
+            && fits(after.1, before.1, MAX_BYTES - last_bytes)
+        {
             Ok(())
+        } else {
+            Err(Status::NOT_ENOUGH_MEMORY)
         }
     }
 
@@ -141,6 +152,11 @@ impl Nvm {
             };
         }
     }
+}
+
+/// Number and bytes of records of these lengths.
+fn size(lengths: impl Iterator<Item = usize>) -> (usize, usize) {
+    lengths.fold((0, 0), |(records, bytes), length| (records + 1, bytes + length))
 }
 
 /// What a change replaced, until it is durable.

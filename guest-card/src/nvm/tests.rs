@@ -17,7 +17,7 @@ fn key() -> SealKey {
 }
 
 /// Commits against a store that keeps what it is told to.
-fn commit(nvm: &mut Nvm, host: &mut Host, change: Change) -> Result<(), Status> {
+fn commit<C: Owner>(nvm: &mut Nvm, host: &mut Host, change: Change<C>) -> Result<(), Status> {
     let applied = nvm.apply(change)?;
     let (commit, head) = nvm.seal(&applied, &mut sealing_rng());
     match host.store(commit) {
@@ -105,6 +105,26 @@ fn a_card_has_bounded_room() {
         .fold(Change::new(), |change, n| change.put(name(n), longest(n)));
     assert_eq!(commit(&mut nvm, &mut host, large), Err(Status::NOT_ENOUGH_MEMORY));
     assert_eq!(nvm.part().read(name(1)), Some(&[1; 20][..]));
+}
+
+#[test]
+fn what_applications_fill_leaves_room_for_the_card_os() {
+    let (mut nvm, mut host) = (Nvm::blank(key()), Host::default());
+    let longest = vec![7; MAX_RECORD];
+    let filled = (0..).take_while(|&n| {
+        let change = Change::new().put(name(n), longest.clone());
+        commit(&mut nvm, &mut host, change) == Ok(())
+    });
+    let filled = filled.count() as u16;
+    let rest = MAX_BYTES - LAST_BYTES - usize::from(filled) * MAX_RECORD;
+    commit(&mut nvm, &mut host, Change::new().put(name(filled), vec![7; rest])).unwrap();
+    let more = Change::new().put(name(filled + 1), vec![7]);
+    assert_eq!(commit(&mut nvm, &mut host, more), Err(Status::NOT_ENOUGH_MEMORY));
+    let own = Partition::CARD.record(9);
+    commit(&mut nvm, &mut host, Change::new().put(own, vec![7; 8 * 1024])).unwrap();
+    commit(&mut nvm, &mut host, Change::new().put(name(0), vec![8; MAX_RECORD])).unwrap();
+    commit(&mut nvm, &mut host, Change::new().delete(name(1))).unwrap();
+    assert_eq!(reopened(&host).unwrap().part().read(own).map(<[u8]>::len), Some(8 * 1024));
 }
 
 /// A state that version 1 wrote must open for ever.

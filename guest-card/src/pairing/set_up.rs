@@ -66,7 +66,7 @@ impl SetUp {
         &self.terminal
     }
 
-    /// Executes one command APDU, whose keys the authority's DEK encrypts. Always answers, and in one piece.
+    /// Executes one command APDU; the session's DEK encrypts keys in it. Always answers, and in one piece.
     pub fn transmit(
         &mut self,
         command: &[u8],

@@ -124,8 +124,18 @@ pub fn agree(
     let ephemeral = shared_secret(card.ephemeral, agreement.ephemeral)?;
     let fixed = shared_secret(card.fixed, certified.unwrap_or(agreement.ephemeral))?;
     let secret = Zeroizing::new([&ephemeral[..], &fixed[..]].concat());
-    let [receipt_key, enc, mac, rmac, dek] = derive(&secret, &agreement.shared)?;
-    let point = object(0x5F49, card.ephemeral.public_key().as_bytes());
+    open(agreement, &secret, card.ephemeral.public_key().as_bytes(), entity)
+}
+
+/// Opens the channel of an agreement that came to this secret. The card's ephemeral point goes into the receipt.
+fn open(
+    agreement: &Agreement<'_>,
+    secret: &[u8],
+    point: &[u8],
+    entity: OffCardEntity,
+) -> Result<(Channel, Vec<u8>), Status> {
+    let [receipt_key, enc, mac, rmac, dek] = derive(secret, &agreement.shared)?;
+    let point = object(0x5F49, point);
     let receipt = receipt_key.cmac(&[agreement.whole, &point]);
     let keys = SessionKeys { enc, mac, rmac, dek };
     let channel = Channel::new(keys, Mode::S8, agreement.protection, entity, receipt);
@@ -140,3 +150,6 @@ fn derive(secret: &[u8], shared: &[u8; 3]) -> Result<[AesKey; KEYS], Status> {
     let mut keys = bytes.chunks(length).map(|key| AesKey::new(key).expect("the length was checked"));
     Ok([(); KEYS].map(|()| keys.next().expect("as many as there are")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use cardhost_guest::Card;
 use cardhost_wire::{
     control::{Command, Failure, GuestMessage, HostMessage, SealedRecord},
     key::{Algorithm, KeyReference, Secret},
+    pairing::{PairingCommand, PairingPolicy},
     port::{Port, Protocol},
 };
 use proptest::prelude::*;
@@ -68,6 +69,20 @@ pub fn command() -> impl Strategy<Value = Command> {
         (slot(), any::<[u8; 32]>(), secret()).prop_map(|(key_reference, challenge, pin)| {
             Command::SignChallenge { key_reference, challenge, pin }
         }),
+        pairing().prop_map(Command::Pairing),
+    ]
+}
+
+/// Nothing that takes the applications away in plain.
+fn pairing() -> impl Strategy<Value = PairingCommand> {
+    prop_oneof![
+        der().prop_map(PairingCommand::Request),
+        (der(), der())
+            .prop_map(|(certificate, authority)| PairingCommand::Certify { certificate, authority }),
+        der().prop_map(PairingCommand::Revoke),
+        Just(()).prop_map(|()| PairingCommand::Read),
+        (0x5Fu8..0x72).prop_map(PairingCommand::Delete),
+        Just(()).prop_map(|()| PairingCommand::SetPolicy(PairingPolicy::Open)),
     ]
 }
 

@@ -8,7 +8,8 @@ use rand_core::SeedableRng;
 
 use crate::harness::hex;
 
-const ECDSA_WITH_SHA_256: &str = "300A06082A8648CE3D040302";
+/// The algorithm of all signatures here.
+pub const ECDSA_WITH_SHA_256: &str = "300A06082A8648CE3D040302";
 const EC_ON_P256: &str = "301306072A8648CE3D020106082A8648CE3D030107";
 const DATES: &str = "301E170D3030303130313030303030305A170D3439303130313030303030305A";
 const KEY_AGREEMENT: &str = "300E0603551D0F0101FF040403020308";
@@ -51,22 +52,44 @@ impl Use {
     }
 }
 
-/// A certificate (DER) over a key, by another.
+/// A name (DER) of one common name.
+pub fn name(common: &str) -> Vec<u8> {
+    let attribute = [hex("0603550403"), object(0x0C, common.as_bytes())].concat();
+    object(0x30, &object(0x31, &object(0x30, &attribute)))
+}
+
+/// A certificate (DER) over a key, by another; nobody has a name.
 pub fn certificate(serial: u8, for_key: &PrivateKey, used: Use, by: &PrivateKey) -> Vec<u8> {
-    let name = object(0x30, &[]);
+    let nobody = object(0x30, &[]);
+    named(&[serial], [&nobody, &nobody], for_key, used, by)
+}
+
+/// A certificate (DER) with the names of issuer and subject.
+pub fn named(
+    serial: &[u8],
+    [issuer, subject]: [&[u8]; 2],
+    for_key: &PrivateKey,
+    used: Use,
+    by: &PrivateKey,
+) -> Vec<u8> {
     let point = [&[0][..], for_key.public_key().as_bytes()].concat();
     let public = object(0x30, &[hex(EC_ON_P256), object(0x03, &point)].concat());
     let content = [
         hex("A003020102"),
-        object(0x02, &[serial]),
+        object(0x02, serial),
         hex(ECDSA_WITH_SHA_256),
-        name.clone(),
+        issuer.to_vec(),
         hex(DATES),
-        name,
+        subject.to_vec(),
         public,
         used.extensions(),
     ];
-    let signed = object(0x30, &content.concat());
+    signed(&content.concat(), by)
+}
+
+/// The content of a certificate or list, signed.
+pub fn signed(content: &[u8], by: &PrivateKey) -> Vec<u8> {
+    let signed = object(0x30, content);
     let signature = by.sign_message(&signed, &mut ChaCha20Rng::from_seed([1; 32])).unwrap();
     let signature = object(0x03, &[&[0][..], &signature].concat());
     object(0x30, &[signed, hex(ECDSA_WITH_SHA_256), signature].concat())

@@ -3,10 +3,7 @@
 #![allow(dead_code, reason = "each of the test programs that share it uses its own part")]
 
 use cardhost_guest::crypto::{AesKey, Block};
-use cardhost_wire::{
-    apdu::{CommandApdu, ResponseApdu},
-    port::{Port, Protocol},
-};
+use cardhost_wire::apdu::{CommandApdu, ResponseApdu};
 
 use crate::harness::Terminal;
 
@@ -92,7 +89,7 @@ pub fn send(terminal: &mut Terminal, header: [u8; 4], data: &[u8]) -> (Vec<u8>, 
 }
 
 fn transmit(terminal: &mut Terminal, command: &CommandApdu<'_>) -> (Vec<u8>, u16) {
-    let answer = terminal.card().transmit(Port::Apdu(Protocol::ApduGate), &command.to_bytes()).unwrap();
+    let answer = terminal.transmit(&command.to_bytes());
     let response = ResponseApdu::parse(&answer).unwrap();
     (response.data, response.status.0)
 }
@@ -177,6 +174,18 @@ impl OffCard {
         let mut data = data.to_vec();
         if self.level & 0x02 != 0 && (self.empty == Empty::Padded || !data.is_empty()) {
             pad(&mut data);
+        }
+        self.wrap_blocks([cla, ins, p1, p2], data)
+    }
+
+    /// The bytes of a command whose data need no padding or lack it.
+    pub fn wrap_unpadded(&mut self, header: [u8; 4], blocks: &[u8]) -> Vec<u8> {
+        self.commands += 1;
+        self.wrap_blocks(header, blocks.to_vec())
+    }
+
+    fn wrap_blocks(&mut self, [cla, ins, p1, p2]: [u8; 4], mut data: Vec<u8>) -> Vec<u8> {
+        if self.level & 0x02 != 0 {
             self.enc.encrypt(&self.counter(0), &mut data).unwrap();
         }
         if self.level & 0x01 == 0 {

@@ -95,10 +95,17 @@ impl Platform for Host {
     }
 }
 
+/// How a terminal's commands reach its card, where that is not in plain.
+pub type Path = Box<dyn FnMut(&mut Card<Host>, Protocol, &[u8]) -> Vec<u8>>;
+
 /// A terminal with its card.
 pub struct Terminal {
     card: Card<Host>,
     started: Option<Started>,
+    /// The communication protocol that it speaks.
+    pub protocol: Protocol,
+    /// The way to the card.
+    pub path: Option<Path>,
 }
 
 impl Terminal {
@@ -123,9 +130,11 @@ impl Terminal {
         terminal
     }
 
-    fn start_at_root(host: Host, default_keys: bool) -> Self {
+    /// A card that opens what this host stores, as after a reset.
+    pub fn start_at_root(host: Host, default_keys: bool) -> Self {
         let (head, state) = (host.head(), host.records());
-        let mut terminal = Self { card: Card::new(host), started: None };
+        let (started, protocol, path) = (None, Protocol::ApduGate, None);
+        let mut terminal = Self { card: Card::new(host), started, protocol, path };
         assert!(terminal.tell(HostMessage::Launch(launch(default_keys))).is_none());
         assert!(terminal.tell(HostMessage::State(state)).is_none());
         match terminal.tell(HostMessage::Start(head)) {
@@ -187,7 +196,15 @@ impl Terminal {
 
     /// Raw bytes to the card and back.
     pub fn transmit(&mut self, command: &[u8]) -> Vec<u8> {
-        self.card.transmit(Port::Apdu(Protocol::ApduGate), command).unwrap()
+        match &mut self.path {
+            Some(path) => path(&mut self.card, self.protocol, command),
+            None => self.transmit_in_plain(command),
+        }
+    }
+
+    /// The same, whatever the way.
+    pub fn transmit_in_plain(&mut self, command: &[u8]) -> Vec<u8> {
+        self.card.transmit(Port::Apdu(self.protocol), command).unwrap()
     }
 
     /// Selects the root and then PIV: all that the session proved is gone.
