@@ -6,6 +6,7 @@ use std::{
 };
 
 use cardhost_wire::control::CardId;
+use rusqlite::Transaction;
 
 use super::{Anchor, AnchorError, Anchored, StateDigest};
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     store::{
         Store, StoreError,
         cards::{self, CardRecord, CardState},
+        pairing_keys,
     },
 };
 
@@ -129,7 +131,13 @@ impl Guard {
         let now = Anchored::At { epoch: card.epoch, digest: StateDigest::of(card.head.as_deref()) };
         let known = before.and_then(|anchored| contradiction(anchored, card));
         let entry = about(Action::CardRestored, card).user(by).detail("epoch", card.epoch);
-        self.append(known.iter().fold(entry, |entry, known| entry.detail("rollback", known))).await?;
+        let entry = known.iter().fold(entry, |entry, known| entry.detail("rollback", known));
+        let (audit, number) = (self.0.audit.clone(), card.card);
+        let accept = move |transaction: &Transaction<'_>| {
+            pairing_keys::restored(transaction, &number)?;
+            audit.append(transaction, &entry)
+        };
+        self.0.store.write(accept).await?;
         self.0.anchor.note(card.card, now);
         if let Err(error) = self.0.anchor.flush().await {
             // Not durable, not restored.

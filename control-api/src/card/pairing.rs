@@ -26,14 +26,16 @@ pub(super) struct Newest(Mutex<Option<Arc<RevocationList>>>);
 
 impl Newest {
     fn put(&self, list: RevocationList) {
-        let list = Some(Arc::new(list)).filter(|list| list.entries() <= MAX_ENTRIES);
+        if list.entries() > MAX_ENTRIES {
+            return;
+        }
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if list.as_ref().map(|list| list.number) > newest.as_ref().map(|list| list.number) {
-            *newest = list;
+        if newest.as_ref().is_none_or(|known| list.replaces(known)) {
+            *newest = Some(Arc::new(list));
         }
     }
 
-    /// The list, if a card needs it that accepted the one of this number last.
+    /// The list, if it is newer than this number.
     fn after(&self, accepted: u64) -> Option<Arc<RevocationList>> {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         newest.clone().filter(|list| list.number > accepted)
@@ -62,18 +64,27 @@ impl Cards {
     /// The store cannot be read.
     pub async fn bring_up_to_date(&self, terminal: &Name) -> Result<(), CardError> {
         let Some(entry) = self.known(terminal) else { return Ok(()) };
-        let Some(card) = entry.enter().await else { return Ok(()) };
         let name = terminal.clone();
-        if let Some(row) = self.store().read(move |connection| cards::find(connection, &name)).await? {
+        let found = self.store().read(move |connection| cards::find(connection, &name)).await?;
+        // A use keeps a card from parking: none begins without need.
+        let needy = found.filter(|row| self.needed(row.revocations).is_some());
+        if let Some(row) = needy
+            && let Some(card) = entry.enter().await
+        {
             self.deliver(&card, row.card, row.revocations).await;
         }
         Ok(())
     }
 
+    /// The newest list, if a card that is certified accepted only an older one.
+    fn needed(&self, accepted: Option<u64>) -> Option<Arc<RevocationList>> {
+        accepted.and_then(|accepted| self.newest_list().after(accepted))
+    }
+
     /// Gives a card the newest list, if it is certified and accepted only an older one. What it does not take it goes on
     /// without: it is offered again.
     pub(super) async fn deliver(&self, card: &Use, number: CardId, accepted: Option<u64>) {
-        let Some(list) = accepted.and_then(|accepted| self.newest_list().after(accepted)) else { return };
+        let Some(list) = self.needed(accepted) else { return };
         let noted = match offer(card, &list).await {
             Ok(accepted) => self.note_accepted(number, accepted).await,
             Err(error) => Err(error),

@@ -88,6 +88,7 @@ pub struct Host {
     end: watch::Sender<bool>,
     serving: JoinHandle<()>,
     reconciling: JoinHandle<()>,
+    following: JoinHandle<()>,
     embedded: Option<Embedded>,
     cards: Cards,
     store: Store,
@@ -128,14 +129,26 @@ impl Host {
         let (life_cycle, reconciling) = (app.life_cycle.clone(), ending.clone());
         let reconciling = tokio::spawn(async move { life_cycle.run(reconciling).await });
         let (life_cycle, following) = (app.life_cycle.clone(), ending.clone());
-        tokio::spawn(async move { life_cycle.follow_revocations(following).await });
+        let following = tokio::spawn(async move { life_cycle.follow_revocations(following).await });
         let (cards, parking) = (app.cards.clone(), ending.clone());
         tokio::spawn(async move { cards.park_by_policy(parking).await });
         let server = Server::new(listener, server_tls, http::router(&app), config.limits);
         let serving = tokio::spawn(server.serve(ending));
         let (cards, store, anchor) = (app.cards.clone(), app.store.clone(), app.anchor.clone());
         tokio::spawn(warm_up(cards.clone()));
-        Ok(Self { url, address, end, serving, reconciling, embedded, cards, store, anchor, directory })
+        Ok(Self {
+            url,
+            address,
+            end,
+            serving,
+            reconciling,
+            following,
+            embedded,
+            cards,
+            store,
+            anchor,
+            directory,
+        })
     }
 
     /// Where it serves, for example `https://127.0.0.1:8443`.
@@ -156,7 +169,7 @@ impl Host {
     /// Stops accepting, lets requests under way finish, ends the cards.
     pub async fn stop(self) {
         self.end.send_replace(true);
-        for task in [self.serving, self.reconciling] {
+        for task in [self.serving, self.reconciling, self.following] {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the daemon ended abnormally");
             }

@@ -42,7 +42,11 @@ impl LifeCycle {
         }
         let mut pause = FIRST_PAUSE;
         loop {
-            let rest = match self.fetch_revocations().await {
+            let fetched = tokio::select! {
+                fetched = self.fetch_revocations() => fetched,
+                () = server::ended(&mut end) => return,
+            };
+            let rest = match fetched {
                 Ok(()) => {
                     pause = FIRST_PAUSE;
                     ROUND

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use x509_parser::parse_x509_crl;
+use x509_parser::{extensions::ParsedExtension, parse_x509_crl, revocation_list::CertificateRevocationList};
 
 /// Most entries that a card takes.
 pub const MAX_ENTRIES: usize = 1024;
@@ -10,6 +10,8 @@ pub const MAX_ENTRIES: usize = 1024;
 /// A list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationList {
+    /// Identifier of its authority's key (RFC 5280, 5.2.1); empty if it has none.
+    pub authority: Vec<u8>,
     /// Its CRL number.
     pub number: u64,
     /// The list, DER.
@@ -27,13 +29,27 @@ impl RevocationList {
         let (rest, list) = parse_x509_crl(&der).map_err(|_| MalformedList)?;
         let number = list.crl_number().and_then(|number| i64::try_from(number).ok());
         let number = number.filter(|_| rest.is_empty()).ok_or(MalformedList)?;
-        Ok(Self { number: number.unsigned_abs(), der: der.into() })
+        let (authority, number) = (authority(&list), number.unsigned_abs());
+        Ok(Self { authority, number, der: der.into() })
+    }
+
+    /// True if it takes the place of this one: it is newer, or another authority's.
+    pub fn replaces(&self, other: &Self) -> bool {
+        self.number > other.number || self.authority != other.authority
     }
 
     /// How many certificates are on it.
     pub fn entries(&self) -> usize {
         parse_x509_crl(&self.der).map_or(0, |(_, list)| list.iter_revoked_certificates().count())
     }
+}
+
+fn authority(list: &CertificateRevocationList<'_>) -> Vec<u8> {
+    let identifier = list.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(identifier) => identifier.key_identifier.as_ref(),
+        _ => None,
+    });
+    identifier.map_or_else(Vec::new, |identifier| identifier.0.to_vec())
 }
 
 #[cfg(test)]
@@ -68,6 +84,25 @@ mod tests {
             let parsed = RevocationList::parse(list(SerialNumber::from(number))).unwrap();
             assert_eq!((parsed.number, parsed.entries()), (number, 0));
         }
+    }
+
+    #[test]
+    fn a_list_takes_the_place_of_an_older_one_and_of_another_authoritys() {
+        let list = |authority: &[u8], number| RevocationList {
+            authority: authority.into(),
+            number,
+            der: Arc::default(),
+        };
+        let present = list(b"one", 7);
+        assert!(list(b"one", 8).replaces(&present) && list(b"two", 1).replaces(&present));
+        assert!(!list(b"one", 7).replaces(&present) && !list(b"one", 6).replaces(&present));
+    }
+
+    #[test]
+    fn a_list_tells_its_authority() {
+        let [one, two] =
+            [7, 8].map(|number| RevocationList::parse(list(SerialNumber::from(number))).unwrap());
+        assert!(!one.authority.is_empty() && one.authority != two.authority, "each is signed by a new key");
     }
 
     #[test]

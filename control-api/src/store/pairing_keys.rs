@@ -59,6 +59,16 @@ pub fn certified(transaction: &Transaction<'_>, card: &CardId) -> rusqlite::Resu
     Ok(())
 }
 
+/// An older state of the card was put back and accepted: it may lack the certificate, which it gets again, and the newest
+/// revocation list.
+pub fn restored(transaction: &Transaction<'_>, card: &CardId) -> rusqlite::Result<()> {
+    let sql = "UPDATE pairing_keys SET request = coalesce(request, x'')
+        WHERE card = ?1 AND certificate IS NOT NULL";
+    transaction.execute(sql, [card])?;
+    transaction.execute("UPDATE cards SET revocations = min(revocations, 0) WHERE card = ?1", [card])?;
+    Ok(())
+}
+
 /// The card goes: queues what was issued for it, or may have been, for revocation.
 pub fn revoke(transaction: &Transaction<'_>, card: &CardRecord) -> rusqlite::Result<()> {
     let (terminal, purpose) = (&card.terminal, Purpose::CardPairing);

@@ -8,18 +8,21 @@ use crate::pki::RevocationList;
 /// The newest list, `None` before the first.
 pub fn find(connection: &Connection) -> rusqlite::Result<Option<RevocationList>> {
     let row = |row: &rusqlite::Row<'_>| {
-        let der: Vec<u8> = row.get(1)?;
-        Ok(RevocationList { number: row.get(0)?, der: der.into() })
+        let der: Vec<u8> = row.get(2)?;
+        Ok(RevocationList { authority: row.get(0)?, number: row.get(1)?, der: der.into() })
     };
-    connection.query_row("SELECT number, list FROM revocation_list", [], row).optional()
+    let sql = "SELECT authority, number, list FROM revocation_list";
+    connection.query_row(sql, [], row).optional()
 }
 
-/// Keeps a list; false if the one that is kept is not older.
+/// Keeps a list; false if the one that is kept is the same authority's and not older.
 pub fn keep(transaction: &Transaction<'_>, list: &RevocationList) -> rusqlite::Result<bool> {
-    let sql = "INSERT INTO revocation_list (one, number, list) VALUES (1, ?1, ?2)
-        ON CONFLICT (one) DO UPDATE SET number = excluded.number, list = excluded.list
-        WHERE excluded.number > number";
-    Ok(transaction.execute(sql, params![list.number, &*list.der])? == 1)
+    if find(transaction)?.is_some_and(|kept| !list.replaces(&kept)) {
+        return Ok(false);
+    }
+    let sql = "INSERT OR REPLACE INTO revocation_list (one, authority, number, list) VALUES (1, ?1, ?2, ?3)";
+    transaction.execute(sql, params![list.authority, list.number, &*list.der])?;
+    Ok(true)
 }
 
 /// The card accepted the list of this number, or a newer one than ours.

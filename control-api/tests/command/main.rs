@@ -121,6 +121,24 @@ fn another_user_logs_in_by_the_environment() {
 }
 
 #[test]
+fn pairings_are_those_of_a_card() {
+    let daemon = Daemon::start();
+    daemon.user("alice");
+    daemon.json(&["terminal", "assign", "till", "--owner", "alice"]);
+    let pairings = ["card", "pairings", "till"];
+    assert!(daemon.refused(&pairings).contains("not-found: there is no such card"));
+    for (wrong, said) in [
+        (&["--policy", "closed"][..], "possible values: open, paired-only"),
+        (&["--revoke", "6"], "two hexadecimal digits"),
+        (&["--revoke", "60/"], "two hexadecimal digits"),
+        (&["--revoke", "60", "--revoke-all"], "cannot be used with"),
+    ] {
+        let refused = daemon.refused(&[&pairings, wrong].concat());
+        assert!(refused.contains(said), "{wrong:?}: {refused}");
+    }
+}
+
+#[test]
 fn without_a_daemon_commands_say_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     let output = cardhost(directory.path()).args(["user", "list"]).output().unwrap();

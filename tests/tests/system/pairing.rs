@@ -10,6 +10,7 @@ use cardhost_tests::{
     foreign::ForeignAuthority,
     front::{Fault, Front},
     needs_kvm,
+    process::command,
     saboteur::{Saboteur, can_trace},
     soon,
     terminal::Terminal,
@@ -88,6 +89,14 @@ impl Scene {
         let device = self.enrol(&wish("till-1")).await.unwrap();
         let path = format!("{DEVICES}/{}", device["id"].as_str().unwrap());
         self.terminal.client.delete(&path).await.unwrap();
+    }
+
+    /// What `cardhost card pairings` prints.
+    async fn command(&self, options: &[&str]) -> String {
+        let mut shows = command("cardhost", ["card", "pairings", "till-1", "--data"]);
+        let output = shows.arg(self.daemon.data()).args(options).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     async fn park(&self) {
@@ -281,6 +290,14 @@ async fn operators_set_the_policy_and_end_pairings() {
     }
     assert_eq!(scene.terminal.client.delete(PAIRINGS).await.unwrap(), json!({ "revoked": 0 }));
     assert_eq!(scene.daemon.audited("pairing-policy-set").await.len(), 1);
+
+    let shown = scene.command(&["--json", "--revoke-all", "--policy", "open"]).await;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["policy"], &shown["pairings"]), (&json!("open"), &json!([])));
+    let shown = scene.command(&[]).await;
+    let number = scene.accepted().await;
+    let expected = format!("ID  TERMINAL  SERIAL\ncertified: true, policy: open, revocations: {number}\n");
+    assert_eq!(shown, expected);
 }
 
 #[tokio::test]

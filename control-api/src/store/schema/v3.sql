@@ -16,6 +16,8 @@ ALTER TABLE cards ADD COLUMN revocations INTEGER;
 -- The newest revocation list of the pairing authority.
 CREATE TABLE revocation_list (
     one INTEGER PRIMARY KEY CHECK (one = 1),
+    -- Identifier of the key that signed it.
+    authority BLOB NOT NULL,
     number INTEGER NOT NULL,
     list BLOB NOT NULL
 ) STRICT;
