@@ -35,12 +35,7 @@ impl StoredPairing {
         Ok(Self { terminal: terminal.name.clone(), serial: terminal.serial.clone(), enc, mac, dek })
     }
 
-    /// The name of the terminal that it is with.
-    pub fn terminal(&self) -> &str {
-        &self.terminal
-    }
-
-    /// The serial number of the terminal's certificate.
+    /// The serial number of the terminal's certificate, by which the card knows it again.
     pub fn serial(&self) -> &[u8] {
         &self.serial
     }

@@ -116,8 +116,8 @@ fn key_information(nvm: Part<'_>) -> Result<Vec<u8>, Status> {
     Ok(object(0xE0, &template))
 }
 
-/// PUT KEY: pairs the card with the terminal. What it was paired by before ends in the same change. Answers the version
-/// and the check values.
+/// PUT KEY: pairs the card with the terminal. What the same certificate was paired by before ends in the same change;
+/// another device of the same name keeps its own. Answers the version and the check values.
 fn put_key(
     _: &PinVerified,
     authority: Authority<'_>,
@@ -130,7 +130,7 @@ fn put_key(
     let kvn = Kvn::parse(set.kvn).ok_or(Status::WRONG_DATA)?;
     let pairing = StoredPairing::new(terminal, set.keys)?;
     let (own, others): (Vec<_>, Vec<_>) =
-        pairings::all(services.nvm())?.into_iter().partition(|(_, other)| other.terminal() == terminal.name);
+        pairings::all(services.nvm())?.into_iter().partition(|(_, other)| other.serial() == terminal.serial);
     if others.iter().any(|(taken, _)| *taken == kvn) {
         return Err(Status::CONDITIONS_NOT_SATISFIED);
     }

@@ -3,7 +3,7 @@
 use cardhost_wire::tlv::object;
 
 use crate::{
-    authority::{certified, certify, read},
+    authority::{List, certified, certify, read},
     certificate::{Use, certificate, key, name, named},
     device::{Device, Session, agreement, authenticate, certified_point, put_key_command, select, serial},
     harness::{PIN, Terminal, hex},
@@ -150,21 +150,40 @@ fn sixteen_terminals_pair_and_the_seventeenth_finds_no_place() {
 }
 
 #[test]
-fn a_terminal_that_pairs_again_has_one_pairing() {
+fn a_certificate_has_one_pairing() {
     let mut terminal = certified();
-    let first = Device::new(1).pair(&mut terminal, 0x60).unwrap();
+    let device = Device::new(1);
+    let first = device.pair(&mut terminal, 0x60).unwrap();
     let other = Device::new(2).pair(&mut terminal, 0x61).unwrap();
-    // With a renewed certificate under another version, and with the same again.
-    let renewed = Device::named("terminal-1", 7);
-    let second = renewed.pair(&mut terminal, 0x64).unwrap();
+    let second = device.pair(&mut terminal, 0x64).unwrap();
     assert_eq!(authenticate(&mut terminal, &first).err(), Some(0x6A88));
     authenticate(&mut terminal, &second).unwrap();
-    renewed.pair(&mut terminal, 0x64).unwrap();
+    // Under the same version again, and refused under another's.
+    device.pair(&mut terminal, 0x64).unwrap();
+    assert_eq!(device.pair(&mut terminal, 0x61).err(), Some(0x6985));
     authenticate(&mut terminal, &second).unwrap();
     authenticate(&mut terminal, &other).unwrap();
-    let told: Vec<_> =
-        read(&mut terminal).pairings.into_iter().map(|pairing| (pairing.kvn, pairing.serial)).collect();
-    assert_eq!(told, [(0x61, serial(2)[1..].to_vec()), (0x64, serial(7)[1..].to_vec())]);
+    assert_eq!(versions(&mut terminal), [(0x61, serial(2)[1..].to_vec()), (0x64, serial(1)[1..].to_vec())]);
+}
+
+fn versions(terminal: &mut Terminal) -> Vec<(u8, Vec<u8>)> {
+    read(terminal).pairings.into_iter().map(|pairing| (pairing.kvn, pairing.serial)).collect()
+}
+
+#[test]
+fn devices_of_one_name_have_pairings_of_their_own() {
+    let mut terminal = certified();
+    let devices = [1, 2].map(|number| Device::named("terminal", number));
+    let first = devices[0].pair(&mut terminal, 0x60).unwrap();
+    assert_eq!(devices[1].pair(&mut terminal, 0x60).err(), Some(0x6985));
+    let second = devices[1].pair(&mut terminal, 0x61).unwrap();
+    for set in [&first, &second] {
+        authenticate(&mut terminal, set).unwrap();
+    }
+    List::new(1, &[&serial(1)]).deliver(&mut terminal).unwrap();
+    assert_eq!(authenticate(&mut terminal, &first).err(), Some(0x6A88));
+    authenticate(&mut terminal, &second).unwrap();
+    assert_eq!(versions(&mut terminal), [(0x61, serial(2)[1..].to_vec())]);
 }
 
 #[test]
