@@ -13,3 +13,4 @@ mod off_card;
 mod protection;
 mod random;
 mod scp11;
+mod second;
