@@ -10,7 +10,10 @@ use cardhost_wire::{
 };
 use proptest::prelude::*;
 
-use crate::harness::{Host, Terminal, frozen_with_keys, hex};
+use crate::{
+    frozen_form::frozen_with_keys,
+    harness::{Host, Terminal, hex},
+};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/protocols-v1.bin");
 
