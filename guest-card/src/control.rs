@@ -2,7 +2,7 @@
 
 use cardhost_wire::control::{Answer, Command, Failure};
 
-use crate::{configuration, pairing, services::Context, uicc};
+use crate::{configuration, pairing, second, services::Context, uicc};
 
 /// Executes one command of the host.
 ///
@@ -12,10 +12,13 @@ pub fn execute(command: Command, context: &mut Context<'_>) -> Result<Answer, Fa
     match command {
         Command::ReadProtocols => Ok(Answer::Protocols(context.configuration().0.clone())),
         Command::PairProtocols(wanted) => {
+            second::provide(&wanted, context)?;
             let (pairing, mut services) = context.configuration();
             configuration::pair(pairing, &mut services, wanted).map(|()| Answer::Done)
         }
         Command::Pairing(command) => pairing::command(command, context),
+        Command::PendingSecrets => second::pending_secrets(context),
+        Command::AcknowledgeSecrets => second::acknowledge_secrets(context),
         Command::Profile(command) => uicc::command(command, &mut context.uicc()),
         command => {
             let (piv, mut services) = context.piv();

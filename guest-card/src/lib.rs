@@ -32,6 +32,7 @@ pub mod platform;
 pub mod rng;
 mod router;
 mod scp;
+mod second;
 pub mod self_test;
 pub mod services;
 mod session;

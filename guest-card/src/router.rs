@@ -10,14 +10,14 @@ use cardhost_wire::{
 };
 
 use crate::{
+    container::SecondSecureElement,
     isd::{
         self,
         domain::Domain,
         registry::{CardLifeCycle, Registry},
     },
-    nvm::Part,
     piv::{self, Piv},
-    scp::{Invoker, SecurityLevel},
+    scp::{Invoker, SecureChannel, SecurityLevel, SetUp},
     services::Context,
     uicc,
 };
@@ -26,6 +26,8 @@ use crate::{
 pub enum Selected {
     /// A security domain of the secure element, mostly the issuer's.
     Isd(isd::Session),
+    /// A security domain of the second secure element.
+    Second(isd::Session<SecondSecureElement>),
     /// PIV.
     Piv(piv::Session),
     /// The UICC.
@@ -38,6 +40,7 @@ impl Selected {
         match container {
             Container::SecureElement => Self::Isd(isd::Session::new(Domain::ISSUER)),
             Container::Uicc => Self::Uicc(uicc::Session::default()),
+            Container::SecondSecureElement => Self::Second(isd::Session::new(Domain::ISSUER)),
         }
     }
 
@@ -45,6 +48,7 @@ impl Selected {
     pub fn is_initial(&self, container: Container) -> bool {
         match (self, container) {
             (Self::Isd(session), Container::SecureElement) => session.is_initial(),
+            (Self::Second(session), Container::SecondSecureElement) => session.is_initial(),
             (Self::Uicc(session), Container::Uicc) => session.is_initial(),
             _ => false,
         }
@@ -54,6 +58,7 @@ impl Selected {
     pub fn anew(&self) -> Self {
         match self {
             Self::Isd(session) => Self::Isd(isd::Session::new(session.domain())),
+            Self::Second(session) => Self::Second(isd::Session::new(session.domain())),
             Self::Piv(_) => Self::Piv(piv::Session::default()),
             Self::Uicc(session) => Self::Uicc(session.anew()),
         }
@@ -70,10 +75,10 @@ impl Selected {
         name: &[u8],
         context: &Context<'_>,
     ) -> Result<Vec<u8>, Status> {
-        let registry = Registry::load(context.nvm())?;
+        let registries = Registries::load(context)?;
         let uicc = uicc::Session::resolve(name, context.uicc_nvm())?;
-        let next = resolve(container, name, &registry, uicc).ok_or(Status::NOT_FOUND)?;
-        let response = next.select_response(&registry);
+        let next = registries.resolve(container, name, uicc).ok_or(Status::NOT_FOUND)?;
+        let response = next.select_response(&registries);
         // PIV selected again keeps its security status (SP 800-73-5, part 2, 3.1.1).
         if !matches!((&*self, &next), (Self::Piv(_), Self::Piv(_))) {
             *self = next;
@@ -115,6 +120,9 @@ impl Selected {
     ) -> Result<ResponseApdu, Status> {
         let data = match self {
             Self::Isd(session) => return session.execute(command, level, &mut context.secure_element()),
+            Self::Second(session) => {
+                return session.execute(command, level, &mut context.second_secure_element());
+            }
             Self::Piv(session) => {
                 let (piv, mut services) = context.piv();
                 piv.process(session, &mut services, command)?
@@ -132,56 +140,100 @@ impl Selected {
     /// What a secure channel to this application needs; the UICC has none.
     ///
     /// # Errors
-    /// `6581`: the registry's record is not one of ours.
-    pub fn invoker(&self, nvm: Part<'_>) -> Result<Option<Invoker>, Status> {
-        let registry = Registry::load(nvm)?;
+    /// `6581`: a registry's record is not one of ours.
+    pub fn invoker(&self, context: &Context<'_>) -> Result<Option<Invoker>, Status> {
+        let Registries { first, second } = Registries::load(context)?;
         Ok(match self {
-            Self::Isd(session) => {
-                let domain = session.domain();
-                registry.contains(domain).then(|| Invoker { aid: registry.aid(domain).to_vec(), domain })
-            }
-            Self::Piv(_) => Some(Invoker { aid: Aid::PIV.as_bytes().to_vec(), domain: registry.piv_domain }),
+            Self::Isd(session) => of_domain(&first, session.domain()),
+            Self::Second(session) => of_domain(&second, session.domain()),
+            Self::Piv(_) => Some(Invoker { aid: Aid::PIV.as_bytes().to_vec(), domain: first.piv_domain }),
             Self::Uicc(_) => None,
         })
     }
 
-    fn select_response(&self, registry: &Registry) -> Vec<u8> {
+    /// Takes a step of the set-up of a secure channel, with the keys of the container that the application is of.
+    ///
+    /// # Errors
+    /// See [`SecureChannel::set_up`].
+    pub fn set_up(
+        &self,
+        secure: &mut SecureChannel,
+        set_up: &SetUp<'_>,
+        invoker: &Invoker,
+        context: &mut Context<'_>,
+    ) -> Result<ResponseApdu, Status> {
         match self {
-            Self::Isd(session) => session.select_response(registry),
+            Self::Second(_) => secure.set_up(set_up, invoker, &mut context.second_secure_element()),
+            _ => secure.set_up(set_up, invoker, &mut context.secure_element()),
+        }
+    }
+
+    fn select_response(&self, registries: &Registries) -> Vec<u8> {
+        match self {
+            Self::Isd(session) => session.select_response(&registries.first),
+            Self::Second(session) => session.select_response(&registries.second),
             Self::Piv(_) => Piv::select_response(),
             Self::Uicc(session) => session.select_response(),
         }
     }
 }
 
-/// The routing agent: the container counts for the shared identifier only. `uicc` is what the name means there.
-fn resolve(
-    container: Container,
-    name: &[u8],
-    registry: &Registry,
-    uicc: Option<uicc::Session>,
-) -> Option<Selected> {
-    let domain = |domain| Selected::Isd(isd::Session::new(domain));
-    if name.is_empty() {
-        return Some(Selected::root(container));
+fn of_domain(registry: &Registry, domain: Domain) -> Option<Invoker> {
+    registry.contains(domain).then(|| Invoker { aid: registry.aid(domain).to_vec(), domain })
+}
+
+/// Those of the two secure elements.
+struct Registries {
+    first: Registry,
+    second: Registry,
+}
+
+impl Registries {
+    fn load(context: &Context<'_>) -> Result<Self, Status> {
+        Ok(Self { first: Registry::load(context.nvm())?, second: Registry::load(context.second_nvm())? })
     }
-    if Aid::SHARED_ROOT.matches(name) {
-        return Some(match container {
-            Container::SecureElement => domain(Domain::ISSUER),
-            Container::Uicc => Selected::Uicc(uicc::Session::root()),
-        });
+
+    /// The routing agent: the container counts for identifiers that are shared only. `uicc` is what the name means
+    /// there.
+    fn resolve(&self, container: Container, name: &[u8], uicc: Option<uicc::Session>) -> Option<Selected> {
+        if name.is_empty() {
+            return Some(Selected::root(container));
+        }
+        if Aid::SHARED_ROOT.matches(name) {
+            return Some(match container {
+                Container::SecureElement | Container::SecondSecureElement => Selected::root(container),
+                Container::Uicc => Selected::Uicc(uicc::Session::root()),
+            });
+        }
+        if Aid::ISD.matches(name) {
+            return Some(Selected::root(Container::SecureElement));
+        }
+        if let Some(session) = uicc {
+            return Some(Selected::Uicc(session));
+        }
+        // Both may have installed a domain with the same AID: then it is shared as the roots' is.
+        match container {
+            Container::SecondSecureElement => self.in_second(name).or_else(|| self.in_first(name)),
+            _ => self.in_first(name).or_else(|| self.in_second(name)),
+        }
     }
-    if Aid::ISD.matches(name) {
-        return Some(domain(Domain::ISSUER));
+
+    fn in_first(&self, name: &[u8]) -> Option<Selected> {
+        if is_locked(&self.first) {
+            return None;
+        }
+        if Aid::PIV.matches(name) && self.first.piv.is_selectable() {
+            return Some(Selected::Piv(piv::Session::default()));
+        }
+        self.first.select(name).map(|domain| Selected::Isd(isd::Session::new(domain)))
     }
-    if let Some(session) = uicc {
-        return Some(Selected::Uicc(session));
+
+    fn in_second(&self, name: &[u8]) -> Option<Selected> {
+        let found = self.second.select(name).filter(|_| !is_locked(&self.second));
+        found.map(|domain| Selected::Second(isd::Session::new(domain)))
     }
-    if matches!(registry.card, CardLifeCycle::CardLocked | CardLifeCycle::Terminated) {
-        return None;
-    }
-    if Aid::PIV.matches(name) && registry.piv.is_selectable() {
-        return Some(Selected::Piv(piv::Session::default()));
-    }
-    registry.select(name).map(domain)
+}
+
+const fn is_locked(registry: &Registry) -> bool {
+    matches!(registry.card, CardLifeCycle::CardLocked | CardLifeCycle::Terminated)
 }

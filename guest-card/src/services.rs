@@ -10,7 +10,7 @@ use cardhost_wire::{
 };
 
 use crate::{
-    container::{CardOs, Owner, SecureElement, Uicc},
+    container::{CardOs, Owner, SecondSecureElement, SecureElement, Uicc},
     nvm::{Change, Nvm, Part},
     pairing::Ended,
     piv::{self, Piv},
@@ -43,6 +43,16 @@ impl Context<'_> {
 
     /// The secure element's services.
     pub fn secure_element(&mut self) -> Services<'_> {
+        self.shared.lend()
+    }
+
+    /// What the second secure element reads.
+    pub fn second_nvm(&self) -> Part<'_, SecondSecureElement> {
+        self.shared.nvm.part()
+    }
+
+    /// The second secure element's services.
+    pub fn second_secure_element(&mut self) -> Services<'_, SecondSecureElement> {
         self.shared.lend()
     }
 

@@ -46,6 +46,9 @@ pub struct Secrets {
     /// The issuer security domain's first key set: ENC, MAC and DEK, hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security_domain_keys: Option<SecretText>,
+    /// The same of the second secure element.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_security_domain_keys: Option<SecretText>,
 }
 
 impl Secrets {
@@ -76,6 +79,7 @@ impl Secrets {
             ("PUK", &self.puk),
             ("management key", &self.management_key),
             ("SCP03 keys, FF", &self.security_domain_keys),
+            ("SCP03, second", &self.second_security_domain_keys),
         ];
         let mut text = Zeroizing::new(String::from("shown once, keep them:"));
         for (name, secret) in lines {

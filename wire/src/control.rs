@@ -257,6 +257,8 @@ pub enum Answer {
         /// The issuer security domain's first key set, version FF: ENC, MAC and DEK, AES-128, one after the other. The
         /// guest always makes it.
         security_domain_keys: Option<Secret>,
+        /// The same of the second secure element, which gets them when a protocol is first paired with it.
+        second_security_domain_keys: Option<Secret>,
     },
     /// The pairing of protocols with containers.
     Protocols(ProtocolPairing),

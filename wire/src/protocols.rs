@@ -20,6 +20,8 @@ pub enum Container {
     SecureElement,
     /// The UICC/eUICC: its roots are the master file and the ISD-R.
     Uicc,
+    /// A second GlobalPlatform secure element, with the same root as the first and nothing else in common.
+    SecondSecureElement,
 }
 
 /// A card's pairing data.
@@ -49,6 +51,11 @@ impl ProtocolPairing {
         let files = &self.shared_files;
         let once = files.iter().enumerate().all(|(at, file)| !files[..at].contains(file));
         files.len() <= MAX_SHARED_FILES && once
+    }
+
+    /// True if some protocol has this container.
+    pub fn names(&self, container: Container) -> bool {
+        self.containers.contains(&container)
     }
 
     /// The protocol's one container.

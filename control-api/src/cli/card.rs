@@ -71,7 +71,9 @@ enum Command {
     },
     /// Shows which container answers for the shared identifiers on which protocol, and pairs protocols anew.
     ///
-    /// The containers are secure-element and uicc. A new pairing counts from a terminal's next selection or reset on.
+    /// The containers are secure-element, uicc and second-secure-element. A new pairing counts from a terminal's next
+    /// selection or reset on. The second secure element gets keys of its own when a protocol is first paired with it; the
+    /// terminal's user fetches them with the card's other first secrets.
     Protocols {
         /// The terminal's name.
         terminal: Name,

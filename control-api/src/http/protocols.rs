@@ -40,7 +40,7 @@ pub fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
 #[serde(deny_unknown_fields)]
 struct Protocols {
     /// Each of the six protocols (`apdu-gate`, `spi`, `swp-a`, `swp-b`, `iso7816-t0`, `iso7816-t1`) with its one
-    /// container, `secure-element` or `uicc`.
+    /// container, `secure-element`, `uicc` or `second-secure-element`.
     #[schema(value_type = BTreeMap<String, String>)]
     protocols: BTreeMap<Protocol, Container>,
     /// File identifiers, four hexadecimal digits each, that are routed by protocol as the shared AID is; at most 16.
@@ -66,7 +66,8 @@ async fn read(
 }
 
 /// Pairs each protocol with exactly one container. What a terminal has selected stays so; its next selection of a
-/// shared identifier, and its next reset, follow the new pairing. Audited.
+/// shared identifier, and its next reset, follow the new pairing. The second secure element gets its first keys when a
+/// protocol is first paired with it: they wait at `/v1/terminals/{terminal}/secrets`. Audited.
 #[utoipa::path(put, path = "/v1/cards/{terminal}/protocols", tag = "cards", params(("terminal" = String, Path)),
     request_body = Protocols, responses(
     (status = 200, description = "the pairing", body = Protocols),

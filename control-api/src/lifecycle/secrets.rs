@@ -23,15 +23,21 @@ pub struct Secrets {
     pub management_key: Option<Secret>,
     /// ENC, MAC and DEK of the issuer security domain's first key set; nobody chooses it.
     pub security_domain_keys: Option<Secret>,
+    /// The same of the second secure element, once a protocol was paired with it.
+    pub second_security_domain_keys: Option<Secret>,
 }
 
 impl LifeCycle {
     /// The secrets that the card made, as often as asked until they are acknowledged.
     pub async fn secrets(&self, terminal: &Name) -> Result<Secrets, LifeCycleError> {
         match self.0.cards.command(terminal, Command::PendingSecrets, None).await? {
-            Answer::Secrets { pin, puk, management_key, security_domain_keys } => {
-                Ok(Secrets { pin, puk, management_key, security_domain_keys })
-            }
+            Answer::Secrets {
+                pin,
+                puk,
+                management_key,
+                security_domain_keys,
+                second_security_domain_keys,
+            } => Ok(Secrets { pin, puk, management_key, security_domain_keys, second_security_domain_keys }),
             _ => Err(CardError::Misbehaved(Violation::Unexpected).into()),
         }
     }

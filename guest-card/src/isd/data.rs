@@ -18,7 +18,7 @@ use super::{
     put_key::{AES, EC_PARAMETERS, EC_PRIVATE, EC_PUBLIC},
     registry::Registry,
 };
-use crate::{nvm::Part, scp::scp03};
+use crate::{container::SecurityDomains, nvm::Part, scp::scp03};
 
 /// {globalPlatform} 1.2.840.114283 and one arc more.
 const GLOBAL_PLATFORM: [u8; 6] = [0x2A, 0x86, 0x48, 0x86, 0xFC, 0x6B];
@@ -53,12 +53,22 @@ impl<'a> GetData<'a> {
 ///
 /// # Errors
 /// `6A88`: it is not there.
-pub fn read(nvm: Part<'_>, card: &CardId, domain: Domain, command: &GetData<'_>) -> Result<Vec<u8>, Status> {
+pub fn read<C: SecurityDomains>(
+    nvm: Part<'_, C>,
+    card: &CardId,
+    domain: Domain,
+    command: &GetData<'_>,
+) -> Result<Vec<u8>, Status> {
     let value = value(nvm, card, domain, command)?;
     Ok(if command.whole { object(command.tag, &value) } else { value })
 }
 
-fn value(nvm: Part<'_>, card: &CardId, domain: Domain, command: &GetData<'_>) -> Result<Vec<u8>, Status> {
+fn value<C: SecurityDomains>(
+    nvm: Part<'_, C>,
+    card: &CardId,
+    domain: Domain,
+    command: &GetData<'_>,
+) -> Result<Vec<u8>, Status> {
     let GetData { tag, narrowed, .. } = *command;
     match tag {
         0x66 => Ok(recognition(&Registry::load(nvm)?, domain)),
@@ -101,7 +111,7 @@ fn recognition(registry: &Registry, domain: Domain) -> Vec<u8> {
 }
 
 /// Key information template (11.3.3.1.1).
-fn key_information(nvm: Part<'_>, domain: Domain) -> Result<Vec<u8>, Status> {
+fn key_information<C: SecurityDomains>(nvm: Part<'_, C>, domain: Domain) -> Result<Vec<u8>, Status> {
     let mut template = Vec::new();
     for key_set::Found { set, .. } in key_set::all(nvm, domain)? {
         for (kid, key) in KEY_IDS.into_iter().zip(set.keys()) {
@@ -117,16 +127,16 @@ fn key_information(nvm: Part<'_>, domain: Domain) -> Result<Vec<u8>, Status> {
 }
 
 /// The counter of the set that KVN 0 means.
-fn sequence_counter(nvm: Part<'_>, domain: Domain) -> Result<Vec<u8>, Status> {
+fn sequence_counter<C: SecurityDomains>(nvm: Part<'_, C>, domain: Domain) -> Result<Vec<u8>, Status> {
     let found = key_set::find(nvm, domain, 0)?.ok_or(Status::REFERENCED_DATA_NOT_FOUND)?;
     let counter = key_set::counter(nvm, domain, found.slot)?.to_be_bytes();
     Ok(counter[1..].to_vec())
 }
 
 /// `61` for each application that can be selected.
-fn applications(nvm: Part<'_>) -> Result<Vec<u8>, Status> {
+fn applications<C: SecurityDomains>(nvm: Part<'_, C>) -> Result<Vec<u8>, Status> {
     let registry = Registry::load(nvm)?;
-    let piv = registry.piv.is_selectable().then_some(Aid::PIV.as_bytes());
+    let piv = (C::HAS_PIV && registry.piv.is_selectable()).then_some(Aid::PIV.as_bytes());
     let domains = registry.domains().iter().filter(|further| further.state.is_selectable());
     let aids =
         [Aid::SHARED_ROOT.as_bytes()].into_iter().chain(piv).chain(domains.map(|further| &further.aid[..]));
@@ -134,7 +144,11 @@ fn applications(nvm: Part<'_>) -> Result<Vec<u8>, Status> {
 }
 
 /// The certificates of the key that `A6 83` names, leaf last.
-fn certificates(nvm: Part<'_>, domain: Domain, narrowed: &[u8]) -> Result<Vec<u8>, Status> {
+fn certificates<C: SecurityDomains>(
+    nvm: Part<'_, C>,
+    domain: Domain,
+    narrowed: &[u8],
+) -> Result<Vec<u8>, Status> {
     let template = tlv::only(narrowed, 0xA6).map_err(malformed)?;
     let &[kid, kvn] = tlv::only(template, 0x83).map_err(malformed)? else { return Err(Status::WRONG_DATA) };
     let slot = ec_key::find(nvm, domain, KeyName { kid, kvn })?.slot;
@@ -142,8 +156,8 @@ fn certificates(nvm: Part<'_>, domain: Domain, narrowed: &[u8]) -> Result<Vec<u8
 }
 
 /// For each key of these with an authority: `42` its identifier, `83` the key.
-fn ca_identifiers(
-    nvm: Part<'_>,
+fn ca_identifiers<C: SecurityDomains>(
+    nvm: Part<'_, C>,
     domain: Domain,
     wanted: impl Fn(Purpose) -> bool,
 ) -> Result<Vec<u8>, Status> {
@@ -159,7 +173,12 @@ fn ca_identifiers(
     if list.is_empty() { Err(Status::REFERENCED_DATA_NOT_FOUND) } else { Ok(list) }
 }
 
-fn stored(nvm: Part<'_>, card: &CardId, domain: Domain, tag: Tag) -> Result<Vec<u8>, Status> {
+fn stored<C: SecurityDomains>(
+    nvm: Part<'_, C>,
+    card: &CardId,
+    domain: Domain,
+    tag: Tag,
+) -> Result<Vec<u8>, Status> {
     let wanted = StoredObject::of(tag).ok_or(Status::REFERENCED_DATA_NOT_FOUND)?;
     match (nvm.read(domain.object(wanted)), wanted) {
         (Some(content), _) => Ok(content.to_vec()),

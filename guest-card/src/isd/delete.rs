@@ -12,7 +12,8 @@ use super::{
     registry::{Registered, Registry},
 };
 use crate::{
-    nvm::{Change, Part, Partition},
+    container::SecurityDomains,
+    nvm::{Change, Part},
     scp::Authority,
     services::Services,
 };
@@ -61,9 +62,9 @@ impl<'a> Delete<'a> {
 ///
 /// # Errors
 /// `6A88`: there is nothing to delete; `6985`: it may not go; nothing has changed.
-pub fn delete(
+pub fn delete<C: SecurityDomains>(
     _: Authority<'_>,
-    services: &mut Services<'_>,
+    services: &mut Services<'_, C>,
     domain: Domain,
     delete: &Delete<'_>,
 ) -> Result<(), Status> {
@@ -74,8 +75,8 @@ pub fn delete(
 }
 
 /// All keys that fit both. A key set goes whole, so an identifier alone names none.
-fn delete_keys(
-    services: &mut Services<'_>,
+fn delete_keys<C: SecurityDomains>(
+    services: &mut Services<'_, C>,
     domain: Domain,
     kid: Option<u8>,
     kvn: Option<u8>,
@@ -102,9 +103,13 @@ fn fits(wanted: Option<u8>, found: u8) -> bool {
 }
 
 /// Only further domains can go, and only by the issuer's: PIV is part of the card.
-fn delete_application(services: &mut Services<'_>, domain: Domain, aid: &[u8]) -> Result<(), Status> {
+fn delete_application<C: SecurityDomains>(
+    services: &mut Services<'_, C>,
+    domain: Domain,
+    aid: &[u8],
+) -> Result<(), Status> {
     let mut registry = Registry::load(services.nvm())?;
-    let deleted = match registry.find(aid) {
+    let deleted = match registry.find::<C>(aid) {
         Some(Registered::Domain(deleted)) if domain.is_issuer() => deleted,
         Some(_) => return Err(Status::CONDITIONS_NOT_SATISFIED),
         None => return Err(Status::REFERENCED_DATA_NOT_FOUND),
@@ -117,8 +122,8 @@ fn delete_application(services: &mut Services<'_>, domain: Domain, aid: &[u8]) -
 }
 
 /// Erases all of a domain's records.
-fn without_records(nvm: Part<'_>, domain: Domain) -> Change {
+fn without_records<C: SecurityDomains>(nvm: Part<'_, C>, domain: Domain) -> Change<C> {
     let records = domain.records();
-    let names = nvm.names(Partition::ISD).filter(|name| records.contains(&name.number()));
+    let names = nvm.names(C::DOMAINS).filter(|name| records.contains(&name.number()));
     names.fold(Change::new(), Change::delete)
 }

@@ -15,7 +15,7 @@ use core::ops::Range;
 use cardhost_wire::tlv::Tag;
 use serde::{Deserialize, Serialize};
 
-use crate::nvm::{Partition, RecordName};
+use crate::{container::SecurityDomains, nvm::RecordName};
 
 /// Further security domains that a card holds at most.
 pub const MOST_DOMAINS: u8 = 8;
@@ -25,9 +25,14 @@ pub const MOST_KEY_SETS: u16 = 16;
 pub const MOST_EC_KEYS: u16 = 32;
 
 /// The registry's record.
-pub const REGISTRY: RecordName = Partition::ISD.record(0);
-/// The initial key set, until its delivery is acknowledged.
-pub const PENDING_KEYS: RecordName = Partition::ISD.record(1);
+pub const fn registry_record<C: SecurityDomains>() -> RecordName<C> {
+    C::DOMAINS.record(0)
+}
+
+/// The record of the initial key set, until its delivery is acknowledged.
+pub const fn pending_keys_record<C: SecurityDomains>() -> RecordName<C> {
+    C::DOMAINS.record(1)
+}
 
 const COUNTERS: u16 = 0x10;
 const EC_KEYS: u16 = 0x20;
@@ -75,48 +80,52 @@ impl Domain {
     }
 
     /// The record of a key set.
-    pub const fn key_set(self, slot: u16) -> RecordName {
+    pub const fn key_set<C: SecurityDomains>(self, slot: u16) -> RecordName<C> {
         self.record(slot)
     }
 
     /// The record of a key set's sequence counter.
-    pub const fn counter(self, slot: u16) -> RecordName {
+    pub const fn counter<C: SecurityDomains>(self, slot: u16) -> RecordName<C> {
         self.record(COUNTERS + slot)
     }
 
     /// The record of an elliptic key.
-    pub const fn ec_key(self, slot: u16) -> RecordName {
+    pub const fn ec_key<C: SecurityDomains>(self, slot: u16) -> RecordName<C> {
         self.record(EC_KEYS + slot)
     }
 
     /// The record of an elliptic key's certificates.
-    pub const fn certificates(self, slot: u16) -> RecordName {
+    pub const fn certificates<C: SecurityDomains>(self, slot: u16) -> RecordName<C> {
         self.record(CERTIFICATES + slot)
     }
 
     /// The record of the serial numbers that an authority's key admits.
-    pub const fn allowlist(self, slot: u16) -> RecordName {
+    pub const fn allowlist<C: SecurityDomains>(self, slot: u16) -> RecordName<C> {
         self.record(ALLOWLISTS + slot)
     }
 
     /// The record of the identifier of an elliptic key's authority.
-    pub const fn ca_identifier(self, slot: u16) -> RecordName {
+    pub const fn ca_identifier<C: SecurityDomains>(self, slot: u16) -> RecordName<C> {
         self.record(CA_IDENTIFIERS + slot)
     }
 
     /// The record of a data object.
-    pub const fn object(self, object: StoredObject) -> RecordName {
+    pub const fn object<C: SecurityDomains>(self, object: StoredObject) -> RecordName<C> {
         self.record(OBJECTS + object as u16)
     }
 
     /// The numbers of all its records.
     pub fn records(self) -> Range<u16> {
-        let first = self.record(0).number();
+        let first = self.first();
         first..first + NUMBERS
     }
 
-    const fn record(self, number: u16) -> RecordName {
-        Partition::ISD.record(NUMBERS * (1 + self.number as u16) + number)
+    const fn record<C: SecurityDomains>(self, number: u16) -> RecordName<C> {
+        C::DOMAINS.record(self.first() + number)
+    }
+
+    const fn first(self) -> u16 {
+        NUMBERS * (1 + self.number as u16)
     }
 }
 

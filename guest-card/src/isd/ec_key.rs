@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::domain::{Domain, MOST_EC_KEYS};
 use crate::{
+    container::SecurityDomains,
     crypto::{PrivateKey, VerifyingKey},
     nvm::{Change, Part, structure},
 };
@@ -115,7 +116,7 @@ impl StoredEcKey {
     }
 
     /// Adds it to a change; what belonged to an earlier key in its place goes.
-    pub fn put(&self, change: Change, domain: Domain, slot: u16) -> Change {
+    pub fn put<C: SecurityDomains>(&self, change: Change<C>, domain: Domain, slot: u16) -> Change<C> {
         delete(change, domain, slot).put(domain.ec_key(slot), structure::encode(self))
     }
 }
@@ -124,7 +125,7 @@ impl StoredEcKey {
 ///
 /// # Errors
 /// `6581`: a record is not one of ours.
-pub fn all(nvm: Part<'_>, domain: Domain) -> Result<Vec<Found>, Status> {
+pub fn all<C: SecurityDomains>(nvm: Part<'_, C>, domain: Domain) -> Result<Vec<Found>, Status> {
     let load = |slot| Ok(structure::load(nvm, domain.ec_key(slot))?.map(|key| Found { slot, key }));
     (0..MOST_EC_KEYS).filter_map(|slot| load(slot).transpose()).collect()
 }
@@ -133,7 +134,7 @@ pub fn all(nvm: Part<'_>, domain: Domain) -> Result<Vec<Found>, Status> {
 ///
 /// # Errors
 /// `6A88`: there is none; `6581`.
-pub fn find(nvm: Part<'_>, domain: Domain, name: KeyName) -> Result<Found, Status> {
+pub fn find<C: SecurityDomains>(nvm: Part<'_, C>, domain: Domain, name: KeyName) -> Result<Found, Status> {
     let found = all(nvm, domain)?.into_iter().find(|found| found.key.name == name);
     found.ok_or(Status::REFERENCED_DATA_NOT_FOUND)
 }
@@ -142,13 +143,13 @@ pub fn find(nvm: Part<'_>, domain: Domain, name: KeyName) -> Result<Found, Statu
 ///
 /// # Errors
 /// `6A84`: all do.
-pub fn free_slot(nvm: Part<'_>, domain: Domain) -> Result<u16, Status> {
+pub fn free_slot<C: SecurityDomains>(nvm: Part<'_, C>, domain: Domain) -> Result<u16, Status> {
     let free = |&slot: &u16| nvm.read(domain.ec_key(slot)).is_none();
     (0..MOST_EC_KEYS).find(free).ok_or(Status::NOT_ENOUGH_MEMORY)
 }
 
 /// Erases a key with its certificates, allowlist and CA identifier.
-pub fn delete(change: Change, domain: Domain, slot: u16) -> Change {
+pub fn delete<C: SecurityDomains>(change: Change<C>, domain: Domain, slot: u16) -> Change<C> {
     [domain.ec_key(slot), domain.certificates(slot), domain.allowlist(slot), domain.ca_identifier(slot)]
         .into_iter()
         .fold(change, Change::delete)

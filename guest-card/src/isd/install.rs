@@ -16,6 +16,7 @@ use super::{
     registry::{DOMAIN_LOAD_FILE, DOMAIN_MODULE, LifeCycle, Privileges, Registered, Registry},
 };
 use crate::{
+    container::SecurityDomains,
     nvm::Change,
     scp::{
         Authority,
@@ -138,9 +139,9 @@ fn registry_update(data: &[u8]) -> Result<Install<'_>, Status> {
 ///
 /// # Errors
 /// A status word for the terminal; nothing has changed.
-pub fn install(
+pub fn install<C: SecurityDomains>(
     _: Authority<'_>,
-    services: &mut Services<'_>,
+    services: &mut Services<'_, C>,
     domain: Domain,
     personalised: &mut Option<Domain>,
     command: &Install<'_>,
@@ -150,12 +151,12 @@ pub fn install(
     }
     let mut registry = Registry::load(services.nvm())?;
     match command {
-        Install::Personalization(aid) => *personalised = Some(domain_with(&registry, aid)?),
-        Install::Instance(instance) => make(&mut registry, instance)?,
-        Install::Selectable(aid) => make_selectable(&mut registry, aid)?,
-        Install::Extradition { target, application } => extradite(&mut registry, target, application)?,
+        Install::Personalization(aid) => *personalised = Some(domain_with::<C>(&registry, aid)?),
+        Install::Instance(instance) => make::<C>(&mut registry, instance)?,
+        Install::Selectable(aid) => make_selectable::<C>(&mut registry, aid)?,
+        Install::Extradition { target, application } => extradite::<C>(&mut registry, target, application)?,
         Install::RegistryUpdate { application, privileges } => {
-            let updated = domain_with(&registry, application)?;
+            let updated = domain_with::<C>(&registry, application)?;
             registry.further(updated)?.privileges = *privileges;
         }
     }
@@ -166,25 +167,25 @@ pub fn install(
 }
 
 /// The further domain with this AID. PIV is personalised and managed by its own commands.
-fn domain_with(registry: &Registry, aid: &[u8]) -> Result<Domain, Status> {
-    match registry.find(aid) {
+fn domain_with<C: SecurityDomains>(registry: &Registry, aid: &[u8]) -> Result<Domain, Status> {
+    match registry.find::<C>(aid) {
         Some(Registered::Domain(domain)) => Ok(domain),
         Some(Registered::Piv) => Err(Status::CONDITIONS_NOT_SATISFIED),
         None => Err(Status::REFERENCED_DATA_NOT_FOUND),
     }
 }
 
-fn make(registry: &mut Registry, instance: &Instance<'_>) -> Result<(), Status> {
+fn make<C: SecurityDomains>(registry: &mut Registry, instance: &Instance<'_>) -> Result<(), Status> {
     let Instance { aid, privileges, life_cycle, implementation } = instance;
     let built_in = [Aid::SHARED_ROOT, Aid::ISD, Aid::PIV].iter().any(|built_in| built_in.matches(aid));
-    if built_in || registry.find(aid).is_some() {
+    if built_in || registry.find::<C>(aid).is_some() {
         return Err(Status::WRONG_DATA);
     }
     registry.add(aid, *privileges, *life_cycle, *implementation)
 }
 
-fn make_selectable(registry: &mut Registry, aid: &[u8]) -> Result<(), Status> {
-    let domain = domain_with(registry, aid)?;
+fn make_selectable<C: SecurityDomains>(registry: &mut Registry, aid: &[u8]) -> Result<(), Status> {
+    let domain = domain_with::<C>(registry, aid)?;
     let state = &mut registry.further(domain)?.state;
     if state.life_cycle != LifeCycle::Installed {
         return Err(Status::CONDITIONS_NOT_SATISFIED);
@@ -194,10 +195,17 @@ fn make_selectable(registry: &mut Registry, aid: &[u8]) -> Result<(), Status> {
 }
 
 /// PIV may go to another domain, whose keys then open its secure channels; domains stay where they are.
-fn extradite(registry: &mut Registry, target: &[u8], application: &[u8]) -> Result<(), Status> {
-    let target =
-        if target == Aid::SHARED_ROOT.as_bytes() { Domain::ISSUER } else { domain_with(registry, target)? };
-    match registry.find(application) {
+fn extradite<C: SecurityDomains>(
+    registry: &mut Registry,
+    target: &[u8],
+    application: &[u8],
+) -> Result<(), Status> {
+    let target = if target == Aid::SHARED_ROOT.as_bytes() {
+        Domain::ISSUER
+    } else {
+        domain_with::<C>(registry, target)?
+    };
+    match registry.find::<C>(application) {
         Some(Registered::Piv) => registry.piv_domain = target,
         Some(Registered::Domain(_)) => return Err(Status::CONDITIONS_NOT_SATISFIED),
         None => return Err(Status::REFERENCED_DATA_NOT_FOUND),

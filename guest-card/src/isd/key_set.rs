@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::domain::{Domain, MOST_KEY_SETS};
 use crate::{
+    container::SecurityDomains,
     crypto::{AesKey, Block},
     nvm::{Change, Part, structure},
     scp::scp03::{Implementation, KeySet, StaticKeys},
@@ -78,8 +79,13 @@ impl StoredKeySet {
         [&self.enc, &self.mac, &self.dek]
     }
 
+    /// ENC, MAC and DEK, one after the other.
+    pub fn concatenated(&self) -> Secret {
+        Secret(self.keys().map(|key| &key.0[..]).concat())
+    }
+
     /// Adds it to a change, its counter at the beginning.
-    pub fn put(&self, change: Change, domain: Domain, slot: u16) -> Change {
+    pub fn put<C: SecurityDomains>(&self, change: Change<C>, domain: Domain, slot: u16) -> Change<C> {
         change.put(domain.key_set(slot), structure::encode(self)).delete(domain.counter(slot))
     }
 
@@ -99,7 +105,7 @@ impl StoredKeySet {
 ///
 /// # Errors
 /// `6581`: a record is not one of ours.
-pub fn all(nvm: Part<'_>, domain: Domain) -> Result<Vec<Found>, Status> {
+pub fn all<C: SecurityDomains>(nvm: Part<'_, C>, domain: Domain) -> Result<Vec<Found>, Status> {
     let load = |slot| Ok(structure::load(nvm, domain.key_set(slot))?.map(|set| Found { slot, set }));
     (0..MOST_KEY_SETS).filter_map(|slot| load(slot).transpose()).collect()
 }
@@ -108,7 +114,7 @@ pub fn all(nvm: Part<'_>, domain: Domain) -> Result<Vec<Found>, Status> {
 ///
 /// # Errors
 /// See [`all`].
-pub fn find(nvm: Part<'_>, domain: Domain, kvn: u8) -> Result<Option<Found>, Status> {
+pub fn find<C: SecurityDomains>(nvm: Part<'_, C>, domain: Domain, kvn: u8) -> Result<Option<Found>, Status> {
     Ok(all(nvm, domain)?.into_iter().find(|found| kvn == 0 || found.set.kvn == kvn))
 }
 
@@ -116,13 +122,13 @@ pub fn find(nvm: Part<'_>, domain: Domain, kvn: u8) -> Result<Option<Found>, Sta
 ///
 /// # Errors
 /// `6A84`: all do.
-pub fn free_slot(nvm: Part<'_>, domain: Domain) -> Result<u16, Status> {
+pub fn free_slot<C: SecurityDomains>(nvm: Part<'_, C>, domain: Domain) -> Result<u16, Status> {
     let free = |&slot: &u16| nvm.read(domain.key_set(slot)).is_none();
     (0..MOST_KEY_SETS).find(free).ok_or(Status::NOT_ENOUGH_MEMORY)
 }
 
 /// Erases a set with its counter.
-pub fn delete(change: Change, domain: Domain, slot: u16) -> Change {
+pub fn delete<C: SecurityDomains>(change: Change<C>, domain: Domain, slot: u16) -> Change<C> {
     change.delete(domain.key_set(slot)).delete(domain.counter(slot))
 }
 
@@ -130,7 +136,7 @@ pub fn delete(change: Change, domain: Domain, slot: u16) -> Change {
 ///
 /// # Errors
 /// See [`all`].
-pub fn counter(nvm: Part<'_>, domain: Domain, slot: u16) -> Result<u32, Status> {
+pub fn counter<C: SecurityDomains>(nvm: Part<'_, C>, domain: Domain, slot: u16) -> Result<u32, Status> {
     Ok(structure::load(nvm, domain.counter(slot))?.unwrap_or_default())
 }
 
@@ -138,7 +144,11 @@ pub fn counter(nvm: Part<'_>, domain: Domain, slot: u16) -> Result<u32, Status> 
 ///
 /// # Errors
 /// `6985`: the set has used all of them; `6581`.
-pub fn take_counter(services: &mut Services<'_>, domain: Domain, slot: u16) -> Result<u32, Status> {
+pub fn take_counter<C: SecurityDomains>(
+    services: &mut Services<'_, C>,
+    domain: Domain,
+    slot: u16,
+) -> Result<u32, Status> {
     let next = counter(services.nvm(), domain, slot)? + 1;
     if next >= EXHAUSTED {
         return Err(Status::CONDITIONS_NOT_SATISFIED);

@@ -22,6 +22,7 @@ mod status;
 mod store_data;
 
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 
 use cardhost_wire::{
     apdu::{CommandApdu, ResponseApdu},
@@ -29,7 +30,12 @@ use cardhost_wire::{
     tlv,
 };
 
-use crate::{blocks::Blocks, scp::SecurityLevel, services::Services};
+use crate::{
+    blocks::Blocks,
+    container::{SecureElement, SecurityDomains},
+    scp::SecurityLevel,
+    services::Services,
+};
 use command::{Command, Management};
 pub use data::diversification;
 use domain::Domain;
@@ -37,19 +43,20 @@ use ec_key::KeyName;
 use registry::{CardLifeCycle, Registry};
 
 /// One selection of a security domain; dropping it ends all of it.
-pub struct Session {
+pub struct Session<C = SecureElement> {
     domain: Domain,
     /// Whom STORE DATA are for, if not the domain itself.
     personalised: Option<Domain>,
     blocks: Blocks,
     /// Entries of GET STATUS that were told, while more are to come.
     listed: usize,
+    owner: PhantomData<C>,
 }
 
-impl Session {
+impl<C: SecurityDomains> Session<C> {
     /// Nothing proved or begun.
     pub fn new(domain: Domain) -> Self {
-        Self { domain, personalised: None, blocks: Blocks::default(), listed: 0 }
+        Self { domain, personalised: None, blocks: Blocks::default(), listed: 0, owner: PhantomData }
     }
 
     /// The domain that is selected.
@@ -75,7 +82,7 @@ impl Session {
         &mut self,
         command: &CommandApdu<'_>,
         level: SecurityLevel<'_>,
-        services: &mut Services<'_>,
+        services: &mut Services<'_, C>,
     ) -> Result<ResponseApdu, Status> {
         match Command::parse(command)? {
             Command::GetData(get) => {
@@ -94,7 +101,7 @@ impl Session {
         &mut self,
         command: &Management<'_>,
         level: SecurityLevel<'_>,
-        services: &mut Services<'_>,
+        services: &mut Services<'_, C>,
     ) -> Result<Vec<u8>, Status> {
         let authority = level.authority()?;
         let domain = self.domain;

@@ -23,6 +23,7 @@ use super::{
     registry::{LifeCycle, Registry},
 };
 use crate::{
+    container::SecurityDomains,
     crypto::{AES_BLOCK, PrivateKey, VerifyingKey},
     nvm::{Change, Part},
     scp::{Authority, scp03::Implementation},
@@ -152,9 +153,9 @@ fn elliptic(kid: u8, mut components: &[u8]) -> Result<Keys<'_>, Status> {
 ///
 /// # Errors
 /// A status word for the terminal; no key has changed.
-pub fn put_key(
+pub fn put_key<C: SecurityDomains>(
     authority: Authority<'_>,
-    services: &mut Services<'_>,
+    services: &mut Services<'_, C>,
     domain: Domain,
     PutKey { replaced, kvn, keys }: &PutKey<'_>,
 ) -> Result<Vec<u8>, Status> {
@@ -185,9 +186,9 @@ pub fn put_key(
     }
 }
 
-fn put_set(
+fn put_set<C: SecurityDomains>(
     authority: Authority<'_>,
-    services: &mut Services<'_>,
+    services: &mut Services<'_, C>,
     domain: Domain,
     replaced: u8,
     PresentedSet { kvn, keys, answer }: PresentedSet,
@@ -254,7 +255,12 @@ fn implementation(registry: &Registry, domain: Domain, kvn: u8) -> Implementatio
 }
 
 /// Where the new set goes. Another set of the same version must not be there.
-fn slot_of_set(nvm: Part<'_>, domain: Domain, replaced: u8, kvn: u8) -> Result<u16, Status> {
+fn slot_of_set<C: SecurityDomains>(
+    nvm: Part<'_, C>,
+    domain: Domain,
+    replaced: u8,
+    kvn: u8,
+) -> Result<u16, Status> {
     if kvn != replaced && key_set::find(nvm, domain, kvn)?.is_some() {
         return Err(Status::WRONG_DATA);
     }
@@ -268,14 +274,23 @@ fn slot_of_set(nvm: Part<'_>, domain: Domain, replaced: u8, kvn: u8) -> Result<u
 }
 
 /// The first set that is put under the one that a card is born with takes its place.
-fn replaced_set(authority: Authority<'_>, nvm: Part<'_>, domain: Domain, replaced: u8) -> Result<u8, Status> {
+fn replaced_set<C: SecurityDomains>(
+    authority: Authority<'_>,
+    nvm: Part<'_, C>,
+    domain: Domain,
+    replaced: u8,
+) -> Result<u8, Status> {
     let is_first =
         replaced == 0 && authority.kvn() == INITIAL_KVN && key_set::find(nvm, domain, INITIAL_KVN)?.is_some();
     Ok(if is_first { INITIAL_KVN } else { replaced })
 }
 
 /// A further domain with keys of its own is personalised.
-fn personalised(registry: &mut Registry, domain: Domain, change: Change) -> Result<Change, Status> {
+fn personalised<C: SecurityDomains>(
+    registry: &mut Registry,
+    domain: Domain,
+    change: Change<C>,
+) -> Result<Change<C>, Status> {
     if domain.is_issuer() {
         return Ok(change);
     }
@@ -283,8 +298,8 @@ fn personalised(registry: &mut Registry, domain: Domain, change: Change) -> Resu
     Ok(registry.put(change))
 }
 
-fn put_elliptic(
-    services: &mut Services<'_>,
+fn put_elliptic<C: SecurityDomains>(
+    services: &mut Services<'_, C>,
     domain: Domain,
     replaced: u8,
     key: &StoredEcKey,
@@ -294,7 +309,12 @@ fn put_elliptic(
     Ok(Vec::from([key.name().kvn]))
 }
 
-fn slot_of_key(nvm: Part<'_>, domain: Domain, replaced: u8, name: KeyName) -> Result<u16, Status> {
+fn slot_of_key<C: SecurityDomains>(
+    nvm: Part<'_, C>,
+    domain: Domain,
+    replaced: u8,
+    name: KeyName,
+) -> Result<u16, Status> {
     if name.kvn != replaced && ec_key::find(nvm, domain, name).is_ok() {
         return Err(Status::WRONG_DATA);
     }
@@ -308,9 +328,9 @@ fn slot_of_key(nvm: Part<'_>, domain: Domain, replaced: u8, name: KeyName) -> Re
 ///
 /// # Errors
 /// A status word for the terminal; no key has changed.
-pub fn generate_key(
+pub fn generate_key<C: SecurityDomains>(
     _: Authority<'_>,
-    services: &mut Services<'_>,
+    services: &mut Services<'_, C>,
     domain: Domain,
     replaced: u8,
     name: KeyName,

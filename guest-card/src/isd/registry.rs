@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 use cardhost_wire::{aid::Aid, status::Status};
 use serde::{Deserialize, Serialize};
 
-use super::domain::{Domain, MOST_DOMAINS, REGISTRY};
+use super::domain::{Domain, MOST_DOMAINS, registry_record};
 use crate::{
+    container::SecurityDomains,
     nvm::{Change, Part, structure},
     scp::scp03::Implementation,
 };
@@ -190,13 +191,13 @@ impl Registry {
     ///
     /// # Errors
     /// `6581`: the record is not one of ours.
-    pub fn load(nvm: Part<'_>) -> Result<Self, Status> {
-        Ok(structure::load(nvm, REGISTRY)?.unwrap_or_default())
+    pub fn load<C: SecurityDomains>(nvm: Part<'_, C>) -> Result<Self, Status> {
+        Ok(structure::load(nvm, registry_record())?.unwrap_or_default())
     }
 
     /// Adds it to a change.
-    pub fn put(&self, change: Change) -> Change {
-        change.put(REGISTRY, structure::encode(self))
+    pub fn put<C: SecurityDomains>(&self, change: Change<C>) -> Change<C> {
+        change.put(registry_record(), structure::encode(self))
     }
 
     /// The further domains, in the order of their making.
@@ -223,8 +224,8 @@ impl Registry {
     }
 
     /// The application with exactly this AID.
-    pub fn find(&self, aid: &[u8]) -> Option<Registered> {
-        if aid == Aid::PIV.as_bytes() {
+    pub fn find<C: SecurityDomains>(&self, aid: &[u8]) -> Option<Registered> {
+        if C::HAS_PIV && aid == Aid::PIV.as_bytes() {
             return Some(Registered::Piv);
         }
         let further = self.domains.iter().find(|further| further.aid == aid)?;

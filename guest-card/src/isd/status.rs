@@ -18,8 +18,8 @@ use super::{
     },
 };
 use crate::{
+    container::SecurityDomains,
     nvm::{Change, Part},
-    piv,
     scp::Authority,
     services::Services,
 };
@@ -113,15 +113,15 @@ struct Entry<'a> {
 ///
 /// # Errors
 /// `6A88`: nothing fits; `6985`: nothing is left to go on with.
-pub fn read(
+pub fn read<C: SecurityDomains>(
     _: Authority<'_>,
-    nvm: Part<'_>,
+    nvm: Part<'_, C>,
     domain: Domain,
     listed: &mut usize,
     command: &GetStatus<'_>,
 ) -> Result<ResponseApdu, Status> {
     let registry = Registry::load(nvm)?;
-    let entries = entries(&registry, domain, command.scope).into_iter();
+    let entries = entries::<C>(&registry, domain, command.scope).into_iter();
     let wanted = entries.filter(|entry| entry.aid.starts_with(command.aid)).map(|entry| entry.bytes(command));
     let first = core::mem::take(listed);
     if command.is_next && first == 0 {
@@ -146,13 +146,13 @@ fn number_that_fits(entries: &[Vec<u8>]) -> usize {
     ends.take_while(|&end| end <= LONGEST).count()
 }
 
-fn entries(registry: &Registry, domain: Domain, scope: Scope) -> Vec<Entry<'_>> {
+fn entries<C: SecurityDomains>(registry: &Registry, domain: Domain, scope: Scope) -> Vec<Entry<'_>> {
     match scope {
         Scope::Issuer if domain.is_issuer() => Vec::from([issuer(registry)]),
         Scope::Issuer => Vec::new(),
-        Scope::Applications => applications(registry, domain),
-        Scope::LoadFiles if domain.is_issuer() => load_files(false),
-        Scope::LoadFilesAndModules if domain.is_issuer() => load_files(true),
+        Scope::Applications => applications::<C>(registry, domain),
+        Scope::LoadFiles if domain.is_issuer() => load_files::<C>(false),
+        Scope::LoadFilesAndModules if domain.is_issuer() => load_files::<C>(true),
         Scope::LoadFiles | Scope::LoadFilesAndModules => Vec::new(),
     }
 }
@@ -168,7 +168,7 @@ fn issuer(registry: &Registry) -> Entry<'_> {
     }
 }
 
-fn applications(registry: &Registry, domain: Domain) -> Vec<Entry<'_>> {
+fn applications<C: SecurityDomains>(registry: &Registry, domain: Domain) -> Vec<Entry<'_>> {
     let piv = Entry {
         aid: Aid::PIV.as_bytes(),
         state: registry.piv.value(),
@@ -186,13 +186,16 @@ fn applications(registry: &Registry, domain: Domain) -> Vec<Entry<'_>> {
         domain: Some(Aid::SHARED_ROOT.as_bytes()),
         module: None,
     });
-    let piv = (domain.is_issuer() || registry.piv_domain == domain).then_some(piv);
+    let has_piv = C::HAS_PIV && (domain.is_issuer() || registry.piv_domain == domain);
+    let piv = has_piv.then_some(piv);
     piv.into_iter().chain(further).collect()
 }
 
-fn load_files<'a>(with_modules: bool) -> Vec<Entry<'a>> {
-    [(DOMAIN_LOAD_FILE, DOMAIN_MODULE), (PIV_LOAD_FILE, PIV_MODULE)]
+fn load_files<'a, C: SecurityDomains>(with_modules: bool) -> Vec<Entry<'a>> {
+    let piv = C::HAS_PIV.then_some((PIV_LOAD_FILE, PIV_MODULE));
+    [(DOMAIN_LOAD_FILE, DOMAIN_MODULE)]
         .into_iter()
+        .chain(piv)
         .map(|(aid, module)| Entry {
             aid,
             state: LOADED,
@@ -247,24 +250,24 @@ fn prefixed(aid: &[u8]) -> Vec<u8> {
 /// # Errors
 /// `6985`: the life cycle does not go there from here, or user's keys would be lost; `6A88`: no such application;
 /// `6982`: the domain may not.
-pub fn write(
+pub fn write<C: SecurityDomains>(
     _: Authority<'_>,
-    services: &mut Services<'_>,
+    services: &mut Services<'_, C>,
     domain: Domain,
     command: &SetStatus<'_>,
 ) -> Result<(), Status> {
     let mut registry = Registry::load(services.nvm())?;
     match command {
         SetStatus::Card(next) => set_card(services.nvm(), &mut registry, domain, *next)?,
-        SetStatus::Application { aid, locked } => set_lock(&mut registry, domain, aid, *locked)?,
+        SetStatus::Application { aid, locked } => set_lock::<C>(&mut registry, domain, aid, *locked)?,
     }
     services.commit(registry.put(Change::new()))
 }
 
 /// A terminated card loses its keys for the user, so none may be left in it: whoever means to destroy them deletes
 /// them first, and the host learns of it.
-fn set_card(
-    nvm: Part<'_>,
+fn set_card<C: SecurityDomains>(
+    nvm: Part<'_, C>,
     registry: &mut Registry,
     domain: Domain,
     next: CardLifeCycle,
@@ -272,7 +275,7 @@ fn set_card(
     if !domain.is_issuer() {
         return Err(Status::SECURITY_STATUS_NOT_SATISFIED);
     }
-    let loses_keys = next == CardLifeCycle::Terminated && !piv::credentials(nvm).is_empty();
+    let loses_keys = next == CardLifeCycle::Terminated && C::holds_credentials(nvm);
     if loses_keys || !registry.card.may_become(next) {
         return Err(Status::CONDITIONS_NOT_SATISFIED);
     }
@@ -281,8 +284,13 @@ fn set_card(
 }
 
 /// The issuer's domain locks and unlocks all, a further one may lock itself and what is associated with it.
-fn set_lock(registry: &mut Registry, domain: Domain, aid: &[u8], locked: bool) -> Result<(), Status> {
-    let application = registry.find(aid).ok_or(Status::REFERENCED_DATA_NOT_FOUND)?;
+fn set_lock<C: SecurityDomains>(
+    registry: &mut Registry,
+    domain: Domain,
+    aid: &[u8],
+    locked: bool,
+) -> Result<(), Status> {
+    let application = registry.find::<C>(aid).ok_or(Status::REFERENCED_DATA_NOT_FOUND)?;
     let own = application == Registered::Domain(domain)
         || application == Registered::Piv && registry.piv_domain == domain;
     if !(domain.is_issuer() || own && locked) {

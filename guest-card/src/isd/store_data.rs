@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     blocks::Blocks,
+    container::SecurityDomains,
     nvm::{Change, Part},
     scp::Authority,
     services::Services,
@@ -28,9 +29,9 @@ const LONGEST_SERIAL: usize = 21;
 ///
 /// # Errors
 /// `6A88`: the key that data are for is not there; `6A80`: not data that can be stored. Nothing has changed.
-pub fn store_data(
+pub fn store_data<C: SecurityDomains>(
     _: Authority<'_>,
-    services: &mut Services<'_>,
+    services: &mut Services<'_, C>,
     domain: Domain,
     blocks: &mut Blocks,
     (last, number, block): (bool, u8, &[u8]),
@@ -73,7 +74,11 @@ struct KeyTemplate<'a> {
 }
 
 impl<'a> KeyTemplate<'a> {
-    fn parse(nvm: Part<'_>, domain: Domain, template: &'a [u8]) -> Result<Self, Status> {
+    fn parse<C: SecurityDomains>(
+        nvm: Part<'_, C>,
+        domain: Domain,
+        template: &'a [u8],
+    ) -> Result<Self, Status> {
         let (mut name, mut ca_identifier) = (None, None);
         let mut reader = TlvReader::new(template);
         while let Some(next) = reader.next_object().map_err(malformed)? {
@@ -88,7 +93,7 @@ impl<'a> KeyTemplate<'a> {
         Ok(Self { slot, ca_identifier })
     }
 
-    fn put_ca_identifier(&self, change: Change, domain: Domain) -> Change {
+    fn put_ca_identifier<C: SecurityDomains>(&self, change: Change<C>, domain: Domain) -> Change<C> {
         match self.ca_identifier {
             Some(identifier) => change.put(domain.ca_identifier(self.slot), owned(identifier)),
             None => change,
@@ -107,7 +112,12 @@ fn serials(list: &[u8]) -> Result<&[u8], Status> {
     Ok(list)
 }
 
-fn put_object(change: Change, domain: Domain, tag: tlv::Tag, value: &[u8]) -> Result<Change, Status> {
+fn put_object<C: SecurityDomains>(
+    change: Change<C>,
+    domain: Domain,
+    tag: tlv::Tag,
+    value: &[u8],
+) -> Result<Change<C>, Status> {
     let object = StoredObject::of(tag).ok_or(Status::WRONG_DATA)?;
     if value.len() > object.longest() {
         return Err(Status::WRONG_DATA);

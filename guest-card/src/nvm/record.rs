@@ -8,7 +8,7 @@ use core::{
 
 use cardhost_wire::control::RecordId;
 
-use crate::container::{CardOs, Owner, SecureElement, Uicc};
+use crate::container::{CardOs, Owner, SecondSecureElement, SecureElement, Uicc};
 
 /// A share of the record numbers, 4,096 each, that belongs to `C`.
 pub struct Partition<C = SecureElement>(u16, PhantomData<C>);
@@ -30,6 +30,11 @@ impl Partition<SecureElement> {
 impl Partition<Uicc> {
     /// All of it.
     pub const UICC: Self = Self(0x3000, PhantomData);
+}
+
+impl Partition<SecondSecureElement> {
+    /// The second secure element's security domains.
+    pub const SECOND: Self = Self(0x4000, PhantomData);
 }
 
 impl<C: Owner> Partition<C> {

@@ -22,7 +22,7 @@ use super::{
     request::{self, certification_request},
 };
 use crate::{
-    isd,
+    isd::{self, key_set::StoredKeySet},
     nvm::{Change, Part},
     services::Services,
 };
@@ -106,8 +106,13 @@ fn pending_secrets(nvm: Part<'_>) -> Result<Answer, Failure> {
         return Err(Failure::NoSecrets);
     }
     let MadeSecrets { pin, puk, management_key } = made.unwrap_or_default();
-    let security_domain_keys = set.map(|set| Secret(set.keys().map(|key| &key.0[..]).concat()));
-    Ok(Answer::Secrets { pin, puk, management_key, security_domain_keys })
+    Ok(Answer::Secrets {
+        pin,
+        puk,
+        management_key,
+        security_domain_keys: set.as_ref().map(StoredKeySet::concatenated),
+        second_security_domain_keys: None,
+    })
 }
 
 /// Erases the copies kept for delivery.

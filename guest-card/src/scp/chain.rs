@@ -8,6 +8,7 @@ use super::{
     set_up::owner,
 };
 use crate::{
+    container::SecurityDomains,
     isd::{
         domain::Domain,
         ec_key::{self, KeyName},
@@ -35,7 +36,11 @@ impl Chain {
     ///
     /// # Errors
     /// `6A88`: there is no such key.
-    pub fn begin(nvm: Part<'_>, domain: Domain, authority: KeyName) -> Result<Self, Status> {
+    pub fn begin<C: SecurityDomains>(
+        nvm: Part<'_, C>,
+        domain: Domain,
+        authority: KeyName,
+    ) -> Result<Self, Status> {
         let domain = owner(nvm, domain)?;
         let found = ec_key::find(nvm, domain, authority)?;
         if found.key.is_private() {
@@ -62,7 +67,12 @@ impl Chain {
     ///
     /// # Errors
     /// `6A80`: not a certificate of the profile; `6982`: not authorised.
-    pub fn extend(self, nvm: Part<'_>, der: &[u8], more: bool) -> Result<Self, Status> {
+    pub fn extend<C: SecurityDomains>(
+        self,
+        nvm: Part<'_, C>,
+        der: &[u8],
+        more: bool,
+    ) -> Result<Self, Status> {
         let End::Authority(issuer) = &self.end else { return Err(Status::CONDITIONS_NOT_SATISFIED) };
         let verified = issuer.verify(der).map_err(refused)?;
         let end = if more {
@@ -75,7 +85,7 @@ impl Chain {
         Ok(Self { end, ..self })
     }
 
-    fn admit(&self, nvm: Part<'_>, leaf: &OffCardKey) -> Result<(), Status> {
+    fn admit<C: SecurityDomains>(&self, nvm: Part<'_, C>, leaf: &OffCardKey) -> Result<(), Status> {
         let slot = ec_key::find(nvm, self.domain, self.authority)?.slot;
         match nvm.read(self.domain.allowlist(slot)) {
             Some(list) if !is_listed(list, &leaf.serial) => Err(Status::SECURITY_STATUS_NOT_SATISFIED),

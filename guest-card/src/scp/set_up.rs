@@ -16,6 +16,7 @@ use super::{
     scp11::{self, Agreement, CardKeys},
 };
 use crate::{
+    container::SecurityDomains,
     crypto::PrivateKey,
     isd::{
         diversification,
@@ -73,11 +74,11 @@ impl SecureChannel {
     ///
     /// # Errors
     /// A status word for the terminal; the channel is closed then.
-    pub fn set_up(
+    pub fn set_up<C: SecurityDomains>(
         &mut self,
         command: &SetUp<'_>,
         invoker: &Invoker,
-        services: &mut Services<'_>,
+        services: &mut Services<'_, C>,
     ) -> Result<ResponseApdu, Status> {
         let before = core::mem::take(self);
         let (next, data) = match command {
@@ -117,13 +118,13 @@ impl SecureChannel {
 }
 
 /// MUTUAL or INTERNAL AUTHENTICATE.
-fn authenticate(
+fn authenticate<C: SecurityDomains>(
     mutual: bool,
     name: KeyName,
     data: &[u8],
     chain: Option<&Chain>,
     invoker: &Invoker,
-    services: &mut Services<'_>,
+    services: &mut Services<'_, C>,
 ) -> Result<(Channel, Vec<u8>), Status> {
     let domain = owner(services.nvm(), invoker.domain)?;
     let fixed = ec_key::find(services.nvm(), domain, name)?.key.private_key()?;
@@ -146,15 +147,15 @@ fn authenticate(
 }
 
 /// Whose keys serve a domain: a domain that has no key set yet uses the issuer's (Card Specification, 7.3.3).
-pub(super) fn owner(nvm: Part<'_>, domain: Domain) -> Result<Domain, Status> {
+pub(super) fn owner<C: SecurityDomains>(nvm: Part<'_, C>, domain: Domain) -> Result<Domain, Status> {
     Ok(if key_set::find(nvm, domain, 0)?.is_some() { domain } else { Domain::ISSUER })
 }
 
-fn initialize_update(
+fn initialize_update<C: SecurityDomains>(
     kvn: u8,
     host_challenge: &[u8],
     invoker: &Invoker,
-    services: &mut Services<'_>,
+    services: &mut Services<'_, C>,
 ) -> Result<(Initiated, Vec<u8>), Status> {
     let owner = owner(services.nvm(), invoker.domain)?;
     let found = key_set::find(services.nvm(), owner, kvn)?;

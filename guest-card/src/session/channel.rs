@@ -100,12 +100,12 @@ impl Channel {
             return self.execute_secured(class, command, context);
         }
         if let Some(set_up) = SetUp::parse(command)
-            && let Some(invoker) = self.selected.invoker(context.nvm())?
+            && let Some(invoker) = self.selected.invoker(context)?
         {
             if self.secure.protects() {
                 self.close_secure();
             }
-            return self.secure.set_up(&set_up, &invoker, &mut context.secure_element());
+            return self.selected.set_up(&mut self.secure, &set_up, &invoker, context);
         }
         if self.secure.protects() {
             self.close_secure();

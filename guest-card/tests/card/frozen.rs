@@ -7,7 +7,10 @@ use cardhost_wire::{
     key::{Algorithm, KeyReference},
 };
 
-use crate::harness::{Host, PIN, PUK, Terminal, frozen_with_keys, hex};
+use crate::{
+    frozen_form::frozen_with_keys,
+    harness::{Host, PIN, PUK, Terminal, hex},
+};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/card-v1.bin");
 const MANAGEMENT_KEY: [u8; 32] = [0x42; 32];

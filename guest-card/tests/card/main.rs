@@ -4,6 +4,7 @@ mod chaining;
 mod channels;
 mod control;
 mod frozen;
+mod frozen_form;
 #[path = "../piv/harness.rs"]
 mod harness;
 mod life;

@@ -10,7 +10,10 @@ use cardhost_wire::{
 };
 use proptest::prelude::*;
 
-use crate::harness::{Host, Terminal, frozen_with_keys, hex};
+use crate::{
+    frozen_form::frozen_with_keys,
+    harness::{Host, Terminal, hex},
+};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/protocols-v1.bin");
 
@@ -32,9 +35,18 @@ fn select(terminal: &mut Terminal, protocol: Protocol, name: &str) -> String {
 fn root(terminal: &mut Terminal, protocol: Protocol) -> Container {
     let answer = select(terminal, protocol, SHARED_ROOT);
     match &answer[4..24] {
-        "8408A000000151000000" => Container::SecureElement,
+        "8408A000000151000000" => domain(&send(terminal, protocol, "00CA00E000")),
         "8408A000000152000000" => Container::Uicc,
         _ => panic!("{answer}"),
+    }
+}
+
+/// The secure element whose issuer security domain has these keys: the first one's are well known.
+fn domain(keys: &str) -> Container {
+    match &keys[..8] {
+        "C0040130" => Container::SecureElement,
+        "C00401FF" => Container::SecondSecureElement,
+        _ => panic!("{keys}"),
     }
 }
 
@@ -139,7 +151,7 @@ fn the_pairing_of_version_1_opens() {
 }
 
 fn container() -> impl Strategy<Value = Container> {
-    prop::sample::select(vec![Container::SecureElement, Container::Uicc])
+    prop::sample::select(vec![Container::SecureElement, Container::Uicc, Container::SecondSecureElement])
 }
 
 proptest! {

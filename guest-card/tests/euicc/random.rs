@@ -146,7 +146,7 @@ fn take(mut terminal: Terminal, step: Step) -> Terminal {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn any_sequence_is_answered_and_leaves_a_card_that_opens(steps in prop::collection::vec(step(), 1..60)) {

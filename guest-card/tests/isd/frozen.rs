@@ -4,7 +4,8 @@ use std::{env, fs};
 
 use crate::{
     certificate::key,
-    harness::{Host, Terminal, frozen_with_keys, hex},
+    frozen_form::frozen_with_keys,
+    harness::{Host, Terminal, hex},
     off_card::{ISSUER, OffCard, Set, put_key, select, send},
 };
 

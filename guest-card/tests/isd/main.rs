@@ -6,6 +6,8 @@ mod content;
 mod data;
 mod durability;
 mod frozen;
+#[path = "../card/frozen_form.rs"]
+mod frozen_form;
 #[path = "../piv/harness.rs"]
 mod harness;
 mod keys;
@@ -13,3 +15,4 @@ mod off_card;
 mod protection;
 mod random;
 mod scp11;
+mod second;

@@ -10,8 +10,8 @@ use cardhost_guest::{
 use cardhost_wire::{
     apdu::{CommandApdu, ResponseApdu},
     control::{
-        Answer, Command, Commit, Credential, Failure, GuestMessage, HostMessage, KeyCredential, Launch,
-        SealedRecord, SessionState, Started, VERSION,
+        Answer, Command, Commit, Credential, Failure, GuestMessage, HostMessage, Launch, SealedRecord,
+        SessionState, Started, VERSION,
     },
     key::KeyReference,
     port::{Port, Protocol},
@@ -279,14 +279,6 @@ impl Terminal {
         let keys = self.host().credentials.iter().filter_map(Credential::key);
         keys.map(|key| key.key_reference).collect()
     }
-}
-
-/// A state that was frozen when PIV keys were the only credentials: the form of a commit then.
-pub fn frozen_with_keys(bytes: &[u8]) -> Commit {
-    type Frozen = (u64, Vec<SealedRecord>, Vec<u16>, Vec<u8>, Vec<KeyCredential>);
-    let (epoch, put, delete, head, keys): Frozen = postcard::from_bytes(bytes).unwrap();
-    let credentials = keys.into_iter().map(Credential::Key).collect();
-    Commit { epoch, put, delete, head, credentials }
 }
 
 /// A launch with fixed values.

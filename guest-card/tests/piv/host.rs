@@ -71,6 +71,7 @@ fn personalisation_makes_what_is_missing_and_delivers_it_until_acknowledged() {
         puk: Some(puk),
         management_key: Some(key),
         security_domain_keys: Some(domain),
+        second_security_domain_keys: None,
     }) = terminal.command(Command::PendingSecrets)
     else {
         panic!("other secrets")

@@ -71,6 +71,10 @@ pub(super) struct Secrets {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub security_domain_keys: Option<SecretText>,
+    /// The same of the second secure element, once a protocol was paired with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub second_security_domain_keys: Option<SecretText>,
 }
 
 /// A deleted certificate.
@@ -127,6 +131,7 @@ impl From<lifecycle::Secrets> for Secrets {
             puk: secrets.puk.map(text),
             management_key: secrets.management_key.map(key),
             security_domain_keys: secrets.security_domain_keys.map(key),
+            second_security_domain_keys: secrets.second_security_domain_keys.map(key),
         }
     }
 }

@@ -25,7 +25,7 @@ fn packed(mut number: u128) -> [u8; 16] {
     let mut packed = [0; 16];
     for byte in packed.iter_mut().rev() {
         let two = (number % 100) as u8;
-        *byte = two / 10 << 4 | two % 10;
+        *byte = ((two / 10) << 4) | (two % 10);
         number /= 100;
     }
     packed
