@@ -1,4 +1,5 @@
-//! What stands in the daemon's memory while it serves: no key of the host or of a card. Only root can look.
+//! What stands in the daemon's memory while it serves: no key of the host or of a card, and nothing of what a paired
+//! terminal says. Only root can look.
 
 use std::{
     fs::{self, File},
@@ -12,10 +13,13 @@ use aes_gcm_siv::{
 };
 use cardhost_tests::{
     daemon::Daemon,
-    needs_kvm, piv,
+    needs_kvm,
+    pairing::{PairingDevice, through},
+    piv,
     process::children,
-    terminal::{id, wish},
+    terminal::{self, id, wish},
 };
+use cardhost_wire::key::KeyReference;
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
 
@@ -95,4 +99,32 @@ async fn the_daemons_memory_holds_no_key_of_the_host_or_of_a_card() {
         assert_eq!((daemon_memory.count(key), launcher_memory.count(key)), (0, 1));
     }
     assert_eq!((daemon_memory.count(&card_key), launcher_memory.count(&card_key)), (0, 0));
+}
+
+/// Everything that the card's link carries passes the daemon's memory too.
+#[tokio::test]
+async fn the_daemons_memory_holds_nothing_of_a_paired_session() {
+    needs_kvm!();
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let daemon = Daemon::start().await;
+    let terminal = daemon.terminal("till-1", "alice").await;
+    let certificate = terminal.first("9A").await.unwrap();
+    let mut device = PairingDevice::enrol(&terminal, terminal::PIN).await;
+    let mut channel = terminal.present().await;
+    let mut session = device.insert(&mut channel).await.unwrap();
+    // This PIN, and what is signed, are told to the card inside of the session only.
+    let digest: [u8; 32] = Sha256::digest(b"signed in a paired session").into();
+    let sign = piv::sign(KeyReference::AUTHENTICATION, &digest);
+    let mut response = Vec::new();
+    for command in [piv::select(), piv::change(terminal::PIN, PIN), piv::verify(PIN), sign] {
+        response = through(&mut session, &mut channel, &command).await.unwrap();
+        assert!(response.ends_with(&[0x90, 0x00]), "{response:02X?}");
+    }
+    let memory = Memory::of(daemon.server.pid());
+    assert!(memory.count(id(&certificate).as_bytes()) > 0);
+    for secret in [PIN.as_bytes(), &digest, &response[response.len() - 34..response.len() - 2]] {
+        assert_eq!(memory.count(secret), 0, "{}", hex::encode(secret));
+    }
 }
