@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 /// Rows that no moment of a host at rest may show, and how to count them.
-const HALF_DONE: [(&str, &str); 9] = [
+const HALF_DONE: [(&str, &str); 10] = [
     ("records without card", "SELECT count(*) FROM records WHERE card NOT IN (SELECT card FROM cards)"),
     (
         "credentials without card",
