@@ -1,8 +1,10 @@
 //! What must never be left behind in a host's store, whatever was killed.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, OpenFlags};
+
+use crate::soon;
 
 /// Rows that no moment of a host at rest may show, and how to count them.
 const HALF_DONE: [(&str, &str); 10] = [
@@ -43,9 +45,16 @@ const UNSETTLED: &str = "SELECT (SELECT count(*) FROM intents)
 const TABLES_OF_CARDS: [&str; 8] =
     ["cards", "records", "credentials", "profiles", "certificates", "pairing_keys", "intents", "revocations"];
 
-/// How much of what was begun is neither done nor undone.
-pub fn unsettled(data: &Path) -> i64 {
-    count(&open(data), UNSETTLED)
+/// Waits until all that was begun is done or undone. Nothing tells a client of the reconciliation's end: the store is asked
+/// until nothing is open.
+pub async fn settled(data: &Path) {
+    let mut pause = tokio::time::interval(Duration::from_millis(20));
+    let settled = async {
+        while count(&open(data), UNSETTLED) > 0 {
+            pause.tick().await;
+        }
+    };
+    soon("the host finishes or undoes what was begun", settled).await;
 }
 
 /// How many cards the authority certified to pair.

@@ -34,6 +34,13 @@ pub struct PairingCertificate {
     pub authority: Vec<u8>,
 }
 
+/// The revocation of what the authority will issue.
+struct Queued {
+    id: i64,
+    /// The same request stood in the queue from before: the authority may have issued on it then.
+    again: bool,
+}
+
 impl LifeCycle {
     /// Has the pairing key of the terminal's card certified, unless it is, or nothing pairs with this authority. The
     /// terminal's lock is held.
@@ -50,11 +57,8 @@ impl LifeCycle {
         let authority = self.0.authority.pairing_ca().await?;
         let certificate = match key {
             Some(PairingKey::Issued(certificate) | PairingKey::Certified(certificate)) => certificate,
-            Some(PairingKey::Requested(request)) => self.certificate_of_card(&card, request).await?,
-            None => {
-                let request = self.request_of_card(&card).await?;
-                self.certificate_of_card(&card, request).await?
-            }
+            Some(PairingKey::Requested(request)) => self.certificate_of_card(&card, &request).await?,
+            None => self.first_certificate_of_card(&card).await?,
         };
         self.certify(&card, certificate, authority).await
     }
@@ -71,22 +75,26 @@ impl LifeCycle {
         Ok(request)
     }
 
+    async fn first_certificate_of_card(&self, card: &CardRecord) -> Result<Vec<u8>, LifeCycleError> {
+        let request = self.request_of_card(card).await?;
+        let certificate = self.certificate_of_card(card, &request).await;
+        // One that was asked before stays: an earlier answer may have been lost.
+        if let Err(LifeCycleError::Authority(error)) = &certificate
+            && !error.may_have_had_effect()
+        {
+            let number = card.card;
+            self.write(move |transaction, _| pairing_keys::withdraw(transaction, &number)).await?;
+        }
+        certificate
+    }
+
     async fn certificate_of_card(
         &self,
         card: &CardRecord,
-        request: Vec<u8>,
+        request: &[u8],
     ) -> Result<Vec<u8>, LifeCycleError> {
-        let number = card.card;
-        let certificate = match self.0.authority.enroll_pairing(&request).await {
-            Ok(certificate) => certificate,
-            Err(error) => {
-                if !error.may_have_had_effect() {
-                    self.write(move |transaction, _| pairing_keys::withdraw(transaction, &number)).await?;
-                }
-                return Err(error.into());
-            }
-        };
-        let issued = certificate.clone();
+        let certificate = self.0.authority.enroll_pairing(request).await?;
+        let (number, issued) = (card.card, certificate.clone());
         let stored = move |transaction: &Transaction<'_>| pairing_keys::issued(transaction, &number, &issued);
         match self.0.store.write(stored).await? {
             true => Ok(certificate),
@@ -157,7 +165,7 @@ impl LifeCycle {
         match self.0.authority.enroll_pairing(&request).await {
             Ok(certificate) => {
                 let device = DeviceRecord { pairing_certificate: Some(certificate.clone()), ..device };
-                let accepted = self.accept(device, Some(queued), by).await;
+                let accepted = self.accept(device, Some(queued.id), by).await;
                 accepted.inspect_err(|_| self.unsettle())?;
                 Ok(PairingCertificate { certificate, authority })
             }
@@ -165,13 +173,14 @@ impl LifeCycle {
         }
     }
 
-    /// Queues the revocation of what the authority will issue on this request, until the device is accepted. The same
-    /// request may stand in the queue from before.
-    async fn queue(&self, terminal: &Name, request: &[u8]) -> Result<i64, LifeCycleError> {
+    /// Queues the revocation of what the authority will issue on this request, until the device is accepted.
+    async fn queue(&self, terminal: &Name, request: &[u8]) -> Result<Queued, LifeCycleError> {
         let (terminal, request) = (terminal.clone(), request.to_vec());
         let queue = move |transaction: &Transaction<'_>| {
-            revocations::withdraw_request(transaction, &request)?;
-            revocations::queue_request(transaction, &terminal, Purpose::TerminalPairing, &request)
+            let again = revocations::withdraw_request(transaction, &request)?;
+            let purpose = Purpose::TerminalPairing;
+            let id = revocations::queue_request(transaction, &terminal, purpose, &request)?;
+            Ok(Queued { id, again })
         };
         Ok(self.0.store.write(queue).await?)
     }
@@ -194,13 +203,12 @@ impl LifeCycle {
         .await
     }
 
-    async fn not_enrolled(&self, queued: i64, error: AuthorityError) -> LifeCycleError {
-        if error.may_have_had_effect() {
+    async fn not_enrolled(&self, Queued { id, again }: Queued, error: AuthorityError) -> LifeCycleError {
+        if again || error.may_have_had_effect() {
             self.unsettle();
             return error.into();
         }
-        let withdraw =
-            move |transaction: &Transaction<'_>| revocations::delete(transaction, queued).map(drop);
+        let withdraw = move |transaction: &Transaction<'_>| revocations::delete(transaction, id).map(drop);
         match self.write(move |transaction, _| withdraw(transaction)).await {
             Ok(()) => error.into(),
             Err(error) => error,

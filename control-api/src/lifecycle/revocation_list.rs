@@ -30,6 +30,7 @@ impl LifeCycle {
     /// The store cannot be read.
     pub async fn recall_revocations(&self) -> Result<(), StoreError> {
         if let Some(list) = self.0.store.read(revocation_list::find).await? {
+            tell_length(&list);
             self.0.cards.follow(list);
         }
         Ok(())

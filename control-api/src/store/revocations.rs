@@ -120,12 +120,12 @@ pub fn queue_request(
     Ok(transaction.last_insert_rowid())
 }
 
-/// Takes out of the queue what was queued for this request (DER) of a terminal's pairing key: it is asked again.
-pub fn withdraw_request(transaction: &Transaction<'_>, request: &[u8]) -> rusqlite::Result<()> {
+/// Takes out of the queue what was queued for this request (DER) of a terminal's pairing key, which is asked again; false if
+/// nothing was.
+pub fn withdraw_request(transaction: &Transaction<'_>, request: &[u8]) -> rusqlite::Result<bool> {
     let sql = "DELETE FROM revocations
         WHERE state = 'queued' AND purpose = 'terminal-pairing' AND request = ?1";
-    transaction.execute(sql, [request])?;
-    Ok(())
+    Ok(transaction.execute(sql, [request])? > 0)
 }
 
 /// Takes this certificate (DER) of a terminal's pairing key out of the queue: it is in use after all.

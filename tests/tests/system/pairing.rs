@@ -241,14 +241,23 @@ async fn a_foreign_authority_certifies_no_pairing_and_nothing_else_fails() {
     assert_eq!(set(&administrator, "paired-only").await, Err(refusal(409, "pairing-unavailable")));
     assert_eq!(set(&administrator, "open").await.unwrap(), none);
 
-    // Under an authority that offers it, the card is certified with its next certificate.
+    // Under an authority that offers it, the card is certified with its next certificate; what was lost is not forgotten.
+    let authority = Authority::start().await;
+    let front = Front::start(&authority).await;
     daemon.server.kill().await;
-    daemon.restart_as(Vec::new()).await;
+    daemon.restart_as(authority.options(&front)).await;
     assert_eq!(terminal.client.get(PAIRINGS).await.unwrap(), none);
     let refused = set(&daemon.administrator().await, "paired-only").await;
     assert_eq!(refused, Err(refusal(409, "pairing-unavailable")));
+    for fault in [Fault::LoseAnswer, Fault::Refuse, Fault::LoseRequest] {
+        front.break_at(ENROLMENT, fault);
+        assert!(terminal.create("9C").await.is_err(), "{fault:?}");
+        assert_eq!(terminal.client.get(PAIRINGS).await.unwrap(), none, "{fault:?}");
+    }
+    front.mend();
     terminal.create("9C").await.unwrap();
     assert_eq!(terminal.client.get(PAIRINGS).await.unwrap()["certified"], true);
+    assert_eq!(authority.valid_to_pair().len(), 1, "the one whose answer was lost");
 }
 
 #[tokio::test]

@@ -85,6 +85,7 @@ impl Scene {
             assert_eq!(answer["result"], "success");
             self.terminal.delete(&certificate).await.unwrap();
         }
+        leftovers::settled(self.daemon.data()).await;
         leftovers::assert_none(self.daemon.data());
     }
 }

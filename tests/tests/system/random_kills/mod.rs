@@ -175,7 +175,7 @@ impl Scene {
     }
 
     async fn look(&mut self) {
-        self.settled().await;
+        leftovers::settled(self.daemon.data()).await;
         leftovers::assert_sound(self.daemon.data());
         join_all(self.workers.iter_mut().map(|worker| worker.look(&self.administrator))).await;
         let mut certificates = BTreeSet::new();
@@ -188,23 +188,12 @@ impl Scene {
         assert_eq!(certified, valid_to_pair(&authority).len(), "pairing keys of cards");
     }
 
-    /// Nothing tells a client of the reconciliation's end: the store is asked until nothing is open.
-    async fn settled(&self) {
-        let mut pause = tokio::time::interval(Duration::from_millis(20));
-        let settled = async {
-            while leftovers::unsettled(self.daemon.data()) > 0 {
-                pause.tick().await;
-            }
-        };
-        soon("the host finishes or undoes what was begun", settled).await;
-    }
-
     /// Everything is deleted, and nothing is left.
     async fn clear(mut self) {
         for worker in &mut self.workers {
             worker.clear().await;
         }
-        self.settled().await;
+        leftovers::settled(self.daemon.data()).await;
         leftovers::assert_none(self.daemon.data());
         let authority = self.daemon.data().join("authority");
         assert!(valid(&authority).is_empty() && valid_to_pair(&authority).is_empty(), "none is valid");
