@@ -109,12 +109,14 @@ enum Command {
     ///
     /// A profile comes as a JSON file, with the members of POST /v1/cards/{terminal}/profiles:
     ///
-    /// {"iccid": "8988211000000510217", "imsi": "001010123456789", "k": "16 bytes in hexadecimal",
-    /// "opc": "16 bytes in hexadecimal", "service_provider_name": "Example", "profile_name": "Meters",
-    /// "class": "operational", "notifications": [{"events": ["enable", "delete"], "address": "smdp.example"}]}
+    /// {"iccid": "8988211000000510217", "imsi": "001010123456789",
+    ///  "k": "16 bytes in hexadecimal", "opc": "16 bytes in hexadecimal",
+    ///  "service_provider_name": "Example", "profile_name": "Meters", "class": "operational",
+    ///  "notifications": [{"events": ["enable", "delete"], "address": "smdp.example"}]}
     ///
-    /// Required are iccid, imsi, k and opc. The keys stay in the card; keep the file as the key that it is. A new profile
-    /// is disabled until the terminal enables it. With its last certificate or profile a card is destroyed.
+    /// Required are iccid, imsi, k and opc. The keys stay in the card; keep the file as the key that
+    /// it is. A new profile is disabled until the terminal enables it. With its last certificate or
+    /// profile a card is destroyed.
     #[command(verbatim_doc_comment)]
     Profiles {
         /// The terminal's name.
