@@ -327,7 +327,7 @@ async fn freeze(path: &Path) {
 
 #[tokio::test]
 async fn the_frozen_profiles_are_credentials() {
-    let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v3.sqlite");
+    let frozen = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v4.sqlite");
     if std::env::var_os("CARDHOST_FREEZE").is_some() {
         freeze(&frozen).await;
     }
@@ -342,7 +342,7 @@ async fn the_frozen_profiles_are_credentials() {
 /// Written by the first version that had the schema, these never change.
 #[tokio::test]
 async fn the_frozen_stores_of_every_version_open() {
-    for frozen in ["store-v1.sqlite", "store-v2.sqlite", "store-v3.sqlite"] {
+    for frozen in ["store-v1.sqlite", "store-v2.sqlite", "store-v3.sqlite", "store-v4.sqlite"] {
         opens_and_goes_on(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(frozen)).await;
     }
 }

@@ -52,11 +52,14 @@ pub async fn renew(
     answer(authority, ca, body, Authority::renew).await
 }
 
+/// How an authority answers a request.
+type Issue = fn(&Authority, CaName, &[u8]) -> Result<Vec<u8>, IssueError>;
+
 async fn answer(
     authority: Arc<Authority>,
     ca: CaName,
     body: Bytes,
-    issue: fn(&Authority, CaName, &[u8]) -> Result<Vec<u8>, IssueError>,
+    issue: Issue,
 ) -> Result<Response, Problem> {
     let request = decode(&body)?;
     let issued = tokio::task::spawn_blocking(move || issue(&authority, ca, &request));

@@ -189,7 +189,11 @@ async fn what_a_terminal_asks_for_again_is_taken_out_of_the_queue() {
     write(&store, move |transaction| revocations::resolve(transaction, resolved, b"certificate")).await;
     let find =
         async |id| store.read(move |connection| revocations::find_queued(connection, id)).await.unwrap();
-    write(&store, |transaction| revocations::withdraw_request(transaction, b"request")).await;
+    for again in [true, false] {
+        let withdraw =
+            |transaction: &rusqlite::Transaction<'_>| revocations::withdraw_request(transaction, b"request");
+        assert_eq!(write(&store, withdraw).await, again);
+    }
     assert!(
         find(of_terminal).await.is_none() && find(of_card).await.is_some() && find(resolved).await.is_some()
     );

@@ -1,4 +1,4 @@
--- Schema version 3: the pairing of cards with terminals, and eUICC profiles.
+-- Schema version 3: the pairing of cards with terminals.
 
 -- A card's pairing key on its way to its certificate.
 CREATE TABLE pairing_keys (
@@ -28,10 +28,3 @@ ALTER TABLE devices ADD COLUMN pairing_certificate BLOB;
 -- What the key of the certificate is for.
 ALTER TABLE revocations ADD COLUMN purpose TEXT NOT NULL DEFAULT 'credential'
     CHECK (purpose IN ('credential', 'card-pairing', 'terminal-pairing'));
-
--- The eUICC profiles that the guest reports to hold: credentials, as keys are.
-CREATE TABLE profiles (
-    card BLOB NOT NULL REFERENCES cards (card) ON DELETE CASCADE,
-    iccid TEXT NOT NULL,
-    PRIMARY KEY (card, iccid)
-) STRICT, WITHOUT ROWID;
