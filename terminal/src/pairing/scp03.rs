@@ -129,7 +129,7 @@ pub mod tests {
     /// host challenge, the card's answer without its sequence counter, EXTERNAL AUTHENTICATE. Its "i" is 70; challenges
     /// that come from a counter are used like random ones.
     const CHALLENGE: &str = "fdf38259a1e0de44";
-    const ANSWER: &str = "000000000000000000003003601b1aca81e821f219081cdc01c26b372d";
+    const ANSWER: &str = "000000000000000000003003603b1aca81e821f219081cdc01c26b372d";
     const EXTERNAL_AUTHENTICATE: &str = "84823300108c36f96bcc00724a4e13ad591d7da3f0";
 
     fn set() -> KeySet {
