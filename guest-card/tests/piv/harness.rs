@@ -315,17 +315,19 @@ pub fn hex(text: &str) -> Vec<u8> {
 
 /// Plays a script, byte for byte: `>` command, `<` response, in which `..` stands for any bytes.
 pub fn play(terminal: &mut Terminal, script: &str) {
-    play_on(terminal, Protocol::ApduGate, script);
+    play_by(script, |command| terminal.transmit(command));
 }
 
-/// The same, on this protocol.
+/// The same, in plain on this protocol.
 pub fn play_on(terminal: &mut Terminal, protocol: Protocol, script: &str) {
+    play_by(script, |command| terminal.card().transmit(Port::Apdu(protocol), command).unwrap());
+}
+
+fn play_by(script: &str, mut transmit: impl FnMut(&[u8]) -> Vec<u8>) {
     let mut answer = Vec::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         match line.split_at(2) {
-            ("> ", command) => {
-                answer = terminal.card().transmit(Port::Apdu(protocol), &hex(command)).unwrap();
-            }
+            ("> ", command) => answer = transmit(&hex(command)),
             ("< ", expected) => assert!(fits(&answer, expected), "{line} but {}", hex::encode_upper(&answer)),
             _ => panic!("{line}"),
         }
