@@ -110,7 +110,8 @@ impl Scene {
 fn noted(daemon: &Daemon) -> Option<u64> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let store = rusqlite::Connection::open_with_flags(daemon.data().join("store.db"), flags).unwrap();
-    store.query_row("SELECT revocations FROM cards", [], |row| row.get(0)).unwrap()
+    let number = store.query_row("SELECT revocations FROM cards", [], |row| row.get::<_, Option<i64>>(0));
+    number.unwrap().map(i64::unsigned_abs)
 }
 
 fn request(common_name: &str) -> String {
