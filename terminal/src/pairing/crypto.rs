@@ -127,7 +127,7 @@ mod tests {
             let plain: Vec<u8> = (0..length).map(|at| if at % 3 == 0 { 0x80 } else { 0 }).collect();
             let mut data = plain.clone();
             key.encrypt(&iv, &mut data);
-            assert!(data.len() > plain.len() && data.len() % BLOCK == 0);
+            assert!(data.len() > plain.len() && data.len().is_multiple_of(BLOCK));
             assert_eq!(key.decrypt(&iv, &mut data), Some(()));
             assert_eq!(data, plain);
         }
