@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::{
-    input,
+    input::{self, InputError},
     pairing::{
         certificate::Identity,
         flow::{self, Link, PairingError, Pairings},
@@ -79,9 +79,7 @@ impl Pairings for Kept<'_> {
 
     async fn ask_pin(&mut self) -> Result<Zeroizing<String>, PairingError> {
         let asked = match &self.0.pin {
-            PinSource::Prompt => {
-                blocking(|| input::secret("PIN of the card", None).map_err(|e| e.to_string())).await
-            }
+            PinSource::Prompt => blocking(prompt).await,
             PinSource::Askpass(program) => {
                 let program = program.clone();
                 blocking(move || run(&program)).await
@@ -99,6 +97,13 @@ async fn blocking(
     ask: impl FnOnce() -> Result<Zeroizing<String>, String> + Send + 'static,
 ) -> Result<Zeroizing<String>, String> {
     tokio::task::spawn_blocking(ask).await.map_err(|error| error.to_string())?
+}
+
+fn prompt() -> Result<Zeroizing<String>, String> {
+    input::secret("PIN of the card", None).map_err(|error| match error {
+        InputError::NoTerminal => "there is no terminal to ask on: name --askpass or --pin-fd".into(),
+        error => error.to_string(),
+    })
 }
 
 /// Runs an askpass program as ssh does: the question is its argument, the first line of its output the answer.
