@@ -28,14 +28,28 @@ const PROFILES: u8 = 6;
 #[derive(Arbitrary, Debug)]
 enum Step {
     /// A function, in blocks as a client sends it.
-    Function { tag: u8, members: Vec<Member> },
+    Function {
+        tag: u8,
+        members: Vec<Member>,
+    },
     /// A function of any bytes.
     Bytes(Vec<u8>),
     /// One block.
-    Block { p1: u8, number: u8, block: Vec<u8> },
+    Block {
+        p1: u8,
+        number: u8,
+        block: Vec<u8>,
+    },
     /// A short command.
-    Command { header: [u8; 4], data: Vec<u8>, le: Option<u8> },
-    Install { number: u8, test: bool },
+    Command {
+        header: [u8; 4],
+        data: Vec<u8>,
+        le: Option<u8>,
+    },
+    Install {
+        number: u8,
+        test: bool,
+    },
     Delete(u8),
     Willing(u8),
     PowerCut,
@@ -46,8 +60,14 @@ enum Member {
     Iccid(u8),
     IsdP(u8),
     /// A0 around one of the two.
-    Chosen { by_aid: bool, number: u8 },
-    Primitive { tag: u8, value: Vec<u8> },
+    Chosen {
+        by_aid: bool,
+        number: u8,
+    },
+    Primitive {
+        tag: u8,
+        value: Vec<u8>,
+    },
 }
 
 impl Member {
