@@ -5,6 +5,7 @@ use cardhost_wire::{control::Failure, protocols::ProtocolPairing, status::Status
 
 use crate::{
     container::CardOs,
+    control::own_state,
     nvm::{Change, Part, Partition, RecordName, structure},
     services::Services,
 };
@@ -33,10 +34,7 @@ pub fn pair(
         return Err(Failure::Malformed);
     }
     let change = Change::new().put(PROTOCOLS, structure::encode(&wanted));
-    services.commit(change).map_err(|status| match status {
-        Status::NOT_ENOUGH_MEMORY => Failure::NoMemory,
-        _ => Failure::NotCommitted,
-    })?;
+    services.commit(change).map_err(own_state)?;
     *pairing = wanted;
     Ok(())
 }

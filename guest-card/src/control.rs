@@ -1,6 +1,9 @@
 //! The host's narrow commands: each goes to whom it asks for.
 
-use cardhost_wire::control::{Answer, Command, Failure};
+use cardhost_wire::{
+    control::{Answer, Command, Failure},
+    status::Status,
+};
 
 use crate::{configuration, pairing, second, services::Context, uicc};
 
@@ -34,4 +37,12 @@ pub fn execute(command: Command, context: &mut Context<'_>) -> Result<Answer, Fa
 pub fn personalise_with_default_keys(context: &mut Context<'_>) -> Result<(), Failure> {
     let (piv, mut services) = context.piv();
     piv.personalise_with_default_keys(&mut services)
+}
+
+/// What the card could not do with its own state.
+pub fn own_state(status: Status) -> Failure {
+    match status {
+        Status::NOT_ENOUGH_MEMORY => Failure::NoMemory,
+        _ => Failure::NotCommitted,
+    }
 }

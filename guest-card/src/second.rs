@@ -4,10 +4,10 @@
 use cardhost_wire::{
     control::{Answer, Command, Failure},
     protocols::{Container, ProtocolPairing},
-    status::Status,
 };
 
 use crate::{
+    control::own_state,
     isd::{key_set::StoredKeySet, personalisation},
     services::Context,
 };
@@ -71,12 +71,4 @@ pub fn acknowledge_secrets(context: &mut Context<'_>) -> Result<Answer, Failure>
 
 fn pending(context: &Context<'_>) -> Result<Option<StoredKeySet>, Failure> {
     personalisation::pending(context.second_nvm()).map_err(own_state)
-}
-
-/// What the card could not do with its own state.
-fn own_state(status: Status) -> Failure {
-    match status {
-        Status::NOT_ENOUGH_MEMORY => Failure::NoMemory,
-        _ => Failure::NotCommitted,
-    }
 }

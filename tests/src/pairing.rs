@@ -57,7 +57,7 @@ pub async fn through(
 }
 
 /// A P-256 key and its certification request for this name.
-fn request(name: &str) -> (KeyPair, String) {
+pub fn request(name: &str) -> (KeyPair, String) {
     let key = KeyPair::generate().expect("a key");
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = DistinguishedName::new();

@@ -141,6 +141,12 @@ pub(super) async fn existing(app: &App, terminal: &Name) -> Result<Json<CardEntr
     Ok(Json(status.into()))
 }
 
+/// The terminal of this name, which must have a card.
+pub(super) async fn of_card(app: &App, terminal: &str) -> Result<Name, Fault> {
+    let terminal = known(app, terminal).await?;
+    existing(app, &terminal).await.map(|_| terminal)
+}
+
 impl CardEntry {
     fn absent(terminal: &Name, isolation: Isolation) -> Self {
         Self {

@@ -128,7 +128,7 @@ async fn set_policy(
     done(&app, &terminal, PairingCommand::SetPolicy(wanted.policy.into())).await?;
     let entry = Entry::new(Action::PairingPolicySet).terminal(&terminal).user(&caller.user);
     record(&app, entry.detail("policy", wanted.policy.name())).await?;
-    read(&app, &terminal).await.map(|pairings| Json(pairings.into()))
+    told(&app, &terminal).await.map(|pairings| Json(pairings.into()))
 }
 
 /// Ends a pairing: its keys are erased in the card, and a session under them ends. The terminal can pair again, unless
@@ -174,6 +174,10 @@ async fn delete_all(
 /// What the terminal's card, which must be there, tells of its pairings.
 async fn read(app: &App, terminal: &Name) -> Result<Pairings, Fault> {
     existing(app, terminal).await.map(drop)?;
+    told(app, terminal).await
+}
+
+async fn told(app: &App, terminal: &Name) -> Result<Pairings, Fault> {
     match ask(app, terminal, PairingCommand::Read).await? {
         Answer::Pairings(pairings) if is_plausible(&pairings) => Ok(pairings),
         _ => Err(CardError::Misbehaved(Violation::Unexpected).into()),

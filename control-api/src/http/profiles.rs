@@ -20,13 +20,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     access::{Access, Administrator},
-    cards::{existing, known},
+    cards::{known, of_card},
     idempotency::{IdempotencyKey, Idempotent},
     operation::operations,
     problem::{Fault, Kind, Problem},
     secret::SecretText,
 };
-use crate::{App, auth::name::Name};
+use crate::App;
 
 /// The operations of this file.
 pub fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
@@ -138,7 +138,7 @@ async fn list(
     _: Administrator,
     Path(terminal): Path<String>,
 ) -> Result<Json<ProfileList>, Fault> {
-    Ok(Json(ProfileList { profiles: entries(&app, &terminal).await?.1 }))
+    Ok(Json(ProfileList { profiles: entries(&app, &terminal).await? }))
 }
 
 /// Installs a profile on a terminal's card, disabled: the terminal enables it. A card holds 8. A profile is a
@@ -183,8 +183,12 @@ async fn read(
     _: Administrator,
     Path((terminal, iccid)): Path<(String, String)>,
 ) -> Result<Json<ProfileEntry>, Fault> {
-    let (_, entries) = entries(&app, &terminal).await?;
-    entries.into_iter().find(|entry| entry.iccid == iccid).map(Json).ok_or_else(unknown)
+    entries(&app, &terminal)
+        .await?
+        .into_iter()
+        .find(|entry| entry.iccid == iccid)
+        .map(Json)
+        .ok_or_else(unknown)
 }
 
 /// Deletes a profile, enabled or not. With the last credential the card goes. Audited.
@@ -208,17 +212,10 @@ async fn delete(
     Ok(Json(DeletedProfile { card_destroyed, receipt: receipt.map(|receipt| receipt.id.to_string()) }))
 }
 
-/// The terminal, which must have a card, and the card's profiles.
-async fn entries(app: &App, terminal: &str) -> Result<(Name, Vec<ProfileEntry>), Fault> {
+/// The profiles of the terminal's card, which must be there.
+async fn entries(app: &App, terminal: &str) -> Result<Vec<ProfileEntry>, Fault> {
     let terminal = of_card(app, terminal).await?;
-    let profiles = app.life_cycle.profiles(&terminal).await?;
-    Ok((terminal, profiles.into_iter().map(ProfileEntry::from).collect()))
-}
-
-/// The terminal, which must have a card.
-async fn of_card(app: &App, terminal: &str) -> Result<Name, Fault> {
-    let terminal = known(app, terminal).await?;
-    existing(app, &terminal).await.map(|_| terminal)
+    Ok(app.life_cycle.profiles(&terminal).await?.into_iter().map(ProfileEntry::from).collect())
 }
 
 fn no_card() -> Fault {

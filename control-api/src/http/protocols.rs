@@ -19,7 +19,7 @@ use super::{
     access::{Access, Administrator},
     body::JsonBody,
     card_operations::record,
-    cards::{existing, known},
+    cards::of_card,
     operation::operations,
     problem::{Fault, Kind, Problem},
 };
@@ -91,12 +91,6 @@ async fn pair(
     }
     record(&app, Entry::new(Action::CardPaired).terminal(&terminal).user(&caller.user)).await?;
     paired(&app, &terminal).await
-}
-
-/// The terminal, which must have a card.
-async fn of_card(app: &App, terminal: &str) -> Result<Name, Fault> {
-    let terminal = known(app, terminal).await?;
-    existing(app, &terminal).await.map(|_| terminal)
 }
 
 async fn paired(app: &App, terminal: &Name) -> Result<Json<Protocols>, Fault> {

@@ -20,7 +20,9 @@ use super::{
     record::{self, CardKey, Certification},
     revocation::Revocations,
 };
-use crate::{crypto::PrivateKey, nvm::structure, piv::certification_request, services::Context};
+use crate::{
+    control::own_state, crypto::PrivateKey, nvm::structure, piv::certification_request, services::Context,
+};
 
 /// Does one command of the host.
 ///
@@ -130,12 +132,4 @@ fn set_policy(services: &mut Services<'_>, wanted: PairingPolicy) -> Result<(), 
         return Ok(());
     }
     services.commit(Change::new().put(record::POLICY, structure::encode(&wanted)))
-}
-
-/// What the card could not do with its own state.
-fn own_state(status: Status) -> Failure {
-    match status {
-        Status::NOT_ENOUGH_MEMORY => Failure::NoMemory,
-        _ => Failure::NotCommitted,
-    }
 }

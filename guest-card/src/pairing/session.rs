@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use cardhost_wire::{
-    apdu::{CommandApdu, ResponseApdu},
+    apdu::{CommandApdu, MalformedApdu, ResponseApdu},
     pairing::ENVELOPE,
     status::Status,
 };
@@ -57,8 +57,11 @@ impl Protected {
     ///
     /// # Errors
     /// `6988`: it is not what the terminal sent next; the session must end.
-    pub fn unwrap(&mut self, message: &[u8]) -> Result<Zeroizing<Vec<u8>>, Status> {
-        match CommandApdu::parse(message) {
+    pub fn unwrap(
+        &mut self,
+        message: Result<CommandApdu<'_>, MalformedApdu>,
+    ) -> Result<Zeroizing<Vec<u8>>, Status> {
+        match message {
             Ok(command) if is_envelope(&command) => self.channel.unwrap(&command),
             _ => Err(Status::INCORRECT_SECURE_MESSAGING),
         }

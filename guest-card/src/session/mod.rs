@@ -19,7 +19,7 @@ mod tunnel;
 use alloc::vec::Vec;
 
 use cardhost_wire::{
-    apdu::{CommandApdu, ResponseApdu},
+    apdu::{CommandApdu, MalformedApdu, ResponseApdu},
     port::Protocol,
     protocols::{Container, ProtocolPairing},
     status::Status,
@@ -41,6 +41,9 @@ const GET_RESPONSE: u8 = 0xC0;
 const BY_DF_NAME: u8 = 0x04;
 /// SELECT by file identifier (ibid.).
 const BY_FILE_ID: u8 = 0x00;
+
+/// A message that should be a command APDU.
+type Parsed<'a> = Result<CommandApdu<'a>, MalformedApdu>;
 
 /// The state of the applications on one communication protocol, from its reset on.
 pub struct Session {
@@ -69,7 +72,12 @@ impl Session {
 
     /// Executes one command APDU. Always answers.
     pub fn transmit(&mut self, command: &[u8], context: &mut Context<'_>) -> Vec<u8> {
-        let answer = match CommandApdu::parse(command) {
+        self.respond(CommandApdu::parse(command), context)
+    }
+
+    /// The same of a command that was read already.
+    fn respond(&mut self, command: Parsed<'_>, context: &mut Context<'_>) -> Vec<u8> {
+        let answer = match command {
             Ok(command) => self.receive(&command, context),
             Err(_) => Err(Status::WRONG_LENGTH),
         };

@@ -19,7 +19,7 @@ use cardhost_wire::{
     status::Status,
 };
 
-use super::{BY_DF_NAME, SELECT, Session, class::Class, success};
+use super::{BY_DF_NAME, Parsed, SELECT, Session, class::Class, success};
 use crate::{
     pairing::{self, Domain, Ended, Outcome, Protected, is_envelope, is_secured},
     services::Context,
@@ -68,15 +68,11 @@ impl Tunnel {
 
     /// Executes one command APDU. Always answers.
     pub fn transmit(&mut self, message: &[u8], context: &mut Context<'_>) -> Vec<u8> {
-        if let Ok(command) = CommandApdu::parse(message)
-            && selects_domain(&command)
-        {
-            return self.select_domain(&command, context).to_bytes();
-        }
-        match &mut self.state {
-            State::Protected(_) if is_secured(message) => self.protected(message, context),
-            State::Protected(_) => refused(Status::SECURITY_STATUS_NOT_SATISFIED),
-            State::Plain | State::Selected(_) => self.plain(message, context),
+        match (CommandApdu::parse(message), &self.state) {
+            (Ok(command), _) if selects_domain(&command) => self.select_domain(&command, context).to_bytes(),
+            (command, State::Protected(_)) if is_secured(message) => self.protected(command, context),
+            (_, State::Protected(_)) => refused(Status::SECURITY_STATUS_NOT_SATISFIED),
+            (command, State::Plain | State::Selected(_)) => self.plain(command, context),
         }
     }
 
@@ -92,11 +88,11 @@ impl Tunnel {
         self.session.answer(0, response, command.le)
     }
 
-    fn protected(&mut self, message: &[u8], context: &mut Context<'_>) -> Vec<u8> {
+    fn protected(&mut self, command: Parsed<'_>, context: &mut Context<'_>) -> Vec<u8> {
         let State::Protected(session) = &mut self.state else {
             return refused(Status::SECURITY_STATUS_NOT_SATISFIED);
         };
-        let command = match session.unwrap(message) {
+        let command = match session.unwrap(command) {
             Ok(command) => command,
             Err(status) => {
                 self.enter(State::Plain, context.pairing);
@@ -110,22 +106,22 @@ impl Tunnel {
         session.wrap(response)
     }
 
-    fn plain(&mut self, message: &[u8], context: &mut Context<'_>) -> Vec<u8> {
-        if let Ok(command) = CommandApdu::parse(message) {
-            if is_envelope(&command) && !self.session.has_secure_channel() {
+    fn plain(&mut self, command: Parsed<'_>, context: &mut Context<'_>) -> Vec<u8> {
+        if let Ok(command) = &command {
+            if is_envelope(command) && !self.session.has_secure_channel() {
                 return refused(Status::SECURITY_STATUS_NOT_SATISFIED);
             }
             if let State::Selected(_) = self.state
-                && is_on_basic_channel(&command)
+                && is_on_basic_channel(command)
             {
                 if command.ins != SELECT {
-                    return self.domain(&command, context);
+                    return self.domain(command, context);
                 }
                 self.state = State::Plain;
             }
         }
         match pairing::policy(context.card_os().nvm()) {
-            Ok(PairingPolicy::Open) => self.session.transmit(message, context),
+            Ok(PairingPolicy::Open) => self.session.respond(command, context),
             Ok(PairingPolicy::PairedOnly) => refused(Status::SECURITY_STATUS_NOT_SATISFIED),
             Err(status) => refused(status),
         }

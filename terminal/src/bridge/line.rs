@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use cardhost_wire::status::Status;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
@@ -15,29 +16,25 @@ use crate::pairing::{
     flow::{Link, PairingError},
     session::{Session, SessionError},
 };
-use cardhost_wire::status::Status;
 
 /// A channel with what protects it.
 pub struct Line<S> {
     channel: Channel<S>,
     deadline: Duration,
-    security: Security,
+    /// `None`: commands go as they are.
+    security: Option<Security>,
 }
 
-enum Security {
-    /// Commands go as they are.
-    None,
-    /// Commands go through a session with the card.
-    Paired { pairer: Arc<Pairer>, session: Option<Session> },
+/// What a secure line sends goes through a session with the card, or not at all.
+struct Security {
+    pairer: Arc<Pairer>,
+    session: Option<Session>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Line<S> {
     /// A line over a channel; secure if there is somebody who pairs. Every wait for an answer ends at the deadline.
     pub fn new(channel: Channel<S>, deadline: Duration, pairer: Option<Arc<Pairer>>) -> Self {
-        let security = match pairer {
-            None => Security::None,
-            Some(pairer) => Security::Paired { pairer, session: None },
-        };
+        let security = pairer.map(|pairer| Security { pairer, session: None });
         Self { channel, deadline, security }
     }
 
@@ -62,55 +59,79 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Line<S> {
     /// Opens a session with the card that was put in, if the line is to be secure.
     pub async fn secure(&mut self) -> Result<(), ChannelError> {
         let Self { channel, deadline, security } = self;
-        let Security::Paired { pairer, session } = security else { return Ok(()) };
-        let mut way = Way { channel, deadline: *deadline, broken: None };
-        match pairer.insert(&mut way).await {
-            Ok(opened) => *session = Some(opened),
-            Err(error) => return Err(way.broken.unwrap_or(ChannelError::Unpaired(Box::new(error)))),
+        match security {
+            None => Ok(()),
+            Some(security) => security.open(channel, *deadline).await.map(|_| ()),
         }
-        Ok(())
     }
 
     /// One command and its response.
     pub async fn transmit(&mut self, command: &[u8]) -> Result<Vec<u8>, ChannelError> {
-        if matches!(self.security, Security::None) {
-            return self.channel.transmit(command, self.deadline).await;
+        let Self { channel, deadline, security } = self;
+        match security {
+            None => channel.transmit(command, *deadline).await,
+            Some(security) => security.transmit(channel, *deadline, command).await,
         }
-        match self.through_session(command).await {
+    }
+
+    fn end_session(&mut self) {
+        if let Some(security) = &mut self.security {
+            security.session = None;
+        }
+    }
+}
+
+impl Security {
+    /// A new session with the card at the end of the channel.
+    async fn open<S: AsyncRead + AsyncWrite + Unpin + Send>(
+        &mut self,
+        channel: &mut Channel<S>,
+        deadline: Duration,
+    ) -> Result<&mut Session, ChannelError> {
+        let mut way = Way { channel, deadline, broken: None };
+        match self.pairer.insert(&mut way).await {
+            Ok(opened) => Ok(self.session.insert(opened)),
+            Err(error) => Err(way.broken.unwrap_or(ChannelError::Unpaired(Box::new(error)))),
+        }
+    }
+
+    async fn transmit<S: AsyncRead + AsyncWrite + Unpin + Send>(
+        &mut self,
+        channel: &mut Channel<S>,
+        deadline: Duration,
+        command: &[u8],
+    ) -> Result<Vec<u8>, ChannelError> {
+        match self.through_session(channel, deadline, command).await {
             // Nobody executed it: the card was switched off meanwhile.
             Err(ChannelError::Unpaired(error)) if is_ended(&error) => {
-                self.end_session();
-                self.through_session(command).await
+                self.session = None;
+                self.through_session(channel, deadline, command).await
             }
             answered => answered,
         }
     }
 
-    async fn through_session(&mut self, command: &[u8]) -> Result<Vec<u8>, ChannelError> {
-        if matches!(self.security, Security::Paired { session: None, .. }) {
-            self.secure().await?;
+    async fn through_session<S: AsyncRead + AsyncWrite + Unpin + Send>(
+        &mut self,
+        channel: &mut Channel<S>,
+        deadline: Duration,
+        command: &[u8],
+    ) -> Result<Vec<u8>, ChannelError> {
+        if self.session.is_none() {
+            self.open(channel, deadline).await?;
         }
-        let Security::Paired { session: Some(session), .. } = &mut self.security else {
-            return self.channel.transmit(command, self.deadline).await;
+        let session = self.session.as_mut().expect("one was open, or was opened");
+        let Ok(envelope) = session.wrap(command) else {
+            return Ok(Status::WRONG_LENGTH.to_bytes().to_vec());
         };
-        let envelope = match session.wrap(command) {
-            Ok(envelope) => envelope,
-            Err(_) => return Ok(Status::WRONG_LENGTH.to_bytes().to_vec()),
-        };
-        let answer = self.channel.transmit(&envelope, self.deadline).await?;
+        let answer = channel.transmit(&envelope, deadline).await?;
         // The channel's own word that the card has gone.
-        if matches!(self.channel.presence(), Presence::Absent { .. }) {
+        if matches!(channel.presence(), Presence::Absent { .. }) {
             return Ok(answer);
         }
         match session.unwrap(&answer) {
             Ok(response) => Ok(response.to_vec()),
             Err(error) => Err(ChannelError::Unpaired(Box::new(error.into()))),
-        }
-    }
-
-    fn end_session(&mut self) {
-        if let Security::Paired { session, .. } = &mut self.security {
-            *session = None;
         }
     }
 }

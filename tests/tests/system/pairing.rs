@@ -10,12 +10,12 @@ use cardhost_tests::{
     foreign::ForeignAuthority,
     front::{Fault, Front},
     needs_kvm,
+    pairing::request,
     process::command,
     saboteur::{Saboteur, can_trace},
     soon,
     terminal::Terminal,
 };
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use serde_json::{Value, json};
 use x509_parser::pem::parse_x509_pem;
 
@@ -114,16 +114,9 @@ fn noted(daemon: &Daemon) -> Option<u64> {
     number.unwrap().map(i64::unsigned_abs)
 }
 
-fn request(common_name: &str) -> String {
-    let mut parameters = CertificateParams::default();
-    parameters.distinguished_name = DistinguishedName::new();
-    parameters.distinguished_name.push(DnType::CommonName, common_name);
-    parameters.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap()
-}
-
 /// A wish for a device that pairs.
 fn wish(terminal: &str) -> Value {
-    json!({ "csr": request("any"), "pairing_csr": request(terminal) })
+    json!({ "csr": request("any").1, "pairing_csr": request(terminal).1 })
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! Ends a guest that computes without finishing an exchange.
 //!
-//! A timer on the guest's CPU time ticks every 25 ms; each tick makes the machine return. A guest that has taken
-//! nothing new from the daemon since the last tick is busy, and one that was busy for its whole budget, to a tick, is a
-//! runaway. Packets that only answer the guest's own do not count, so that it cannot keep itself
-//! busy. Time spent blocked does not count either, and an exchange costs no system call.
+//! A timer on the guest's CPU time ticks every 25 ms; each tick makes the machine return. A guest that has taken nothing
+//! new from the daemon since the last tick is busy, and one that was busy for its whole budget, to a tick, is a runaway.
+//! Packets that only answer the guest's own do not count, so that it cannot keep itself busy. Time spent blocked does not
+//! count either, and an exchange costs no system call.
 
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 

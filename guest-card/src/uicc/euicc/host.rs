@@ -6,11 +6,10 @@ use alloc::vec::Vec;
 use cardhost_wire::{
     control::{Answer, Credential, Failure},
     profiles::{Iccid, NewProfile, ProfileCommand},
-    status::Status,
 };
 
 use super::registry::{Registry, iccids};
-use crate::{container::Uicc, nvm::Part, services::Services};
+use crate::{container::Uicc, control::own_state, nvm::Part, services::Services};
 
 /// Does one command of the host.
 ///
@@ -49,12 +48,4 @@ fn delete(services: &mut Services<'_, Uicc>, iccid: Iccid) -> Result<Answer, Fai
     }
     registry.save(services).map_err(own_state)?;
     Ok(Answer::Done)
-}
-
-/// What the card could not do with its own state.
-fn own_state(status: Status) -> Failure {
-    match status {
-        Status::NOT_ENOUGH_MEMORY => Failure::NoMemory,
-        _ => Failure::NotCommitted,
-    }
 }
