@@ -15,6 +15,7 @@ mod adoption;
 mod channel;
 mod entry;
 mod guest;
+mod life;
 mod limits;
 mod link;
 mod live;
