@@ -35,7 +35,7 @@ pub enum DataDirError {
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl DataDir {
@@ -46,7 +46,7 @@ impl DataDir {
         let path = root.join("lock");
         let lock = private_options().write(true).create(true).open(&path).map_err(unusable(&path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { root, _lock: lock }),
+            Ok(()) => Ok(Self { root, lock }),
             Err(fs::TryLockError::WouldBlock) => Err(DataDirError::InUse(root)),
             Err(fs::TryLockError::Error(source)) => Err(DataDirError::Unusable { path, source }),
         }
@@ -100,6 +100,13 @@ impl DataDir {
     /// Makes the directory of the host's public key infrastructure.
     pub fn make_pki(&self) -> Result<(), DataDirError> {
         private_directory(&self.root.join("pki"))
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // A program that is just being started has a copy of the descriptor until it executes: closing ours would not do.
+        let _ = self.lock.unlock();
     }
 }
 

@@ -156,6 +156,13 @@ impl AnchorFile {
     }
 }
 
+impl Drop for AnchorFile {
+    fn drop(&mut self) {
+        // As the data directory's lock: a program that is just being started may have a copy of the descriptor.
+        let _ = self.file.unlock();
+    }
+}
+
 /// An anchor's history as its file tells it.
 #[derive(Debug)]
 pub struct History {
