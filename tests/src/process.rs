@@ -99,6 +99,11 @@ pub fn kill(pid: u32) {
     send(pid, Signal::KILL);
 }
 
+/// Asks a process to end as its user would.
+pub fn interrupt(pid: u32) {
+    send(pid, Signal::INT);
+}
+
 /// Lets a stopped process go on.
 pub fn proceed(pid: u32) {
     send(pid, Signal::CONT);

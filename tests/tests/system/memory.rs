@@ -1,5 +1,5 @@
-//! What stands in the daemon's memory while it serves: no key of the host or of a card, and nothing of what a paired
-//! terminal says. Only root can look.
+//! What stands in the daemon's memory while it serves, and passes its Unix sockets: no key of the host or of a card, and
+//! nothing of what a paired terminal says. Only root can look.
 
 use std::{
     fs::{self, File},
@@ -12,15 +12,20 @@ use aes_gcm_siv::{
     aead::{Aead as _, Payload},
 };
 use cardhost_tests::{
+    channel::Channel,
     daemon::Daemon,
     needs_kvm,
     pairing::{PairingDevice, through},
     piv,
     process::children,
-    terminal::{self, id, wish},
+    saboteur::can_trace,
+    tap::Tap,
+    terminal::{self, Terminal, id, wish},
 };
 use cardhost_wire::key::KeyReference;
+use memchr::memmem::find_iter;
 use rusqlite::Connection;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 /// A PIN that stands nowhere else.
@@ -37,7 +42,7 @@ impl Memory {
     }
 
     fn count(&self, needle: &[u8]) -> usize {
-        let count = |bytes: &Vec<u8>| memchr::memmem::find_iter(bytes, needle).count();
+        let count = |bytes: &Vec<u8>| find_iter(bytes, needle).count();
         self.0.iter().map(count).sum()
     }
 }
@@ -101,7 +106,38 @@ async fn the_daemons_memory_holds_no_key_of_the_host_or_of_a_card() {
     assert_eq!((daemon_memory.count(&card_key), launcher_memory.count(&card_key)), (0, 0));
 }
 
-/// Everything that the card's link carries passes the daemon's memory too.
+/// A terminal in a paired session with its card.
+struct Paired {
+    terminal: Terminal,
+    certificate: Value,
+    device: PairingDevice,
+    channel: Channel,
+}
+
+impl Paired {
+    async fn of(daemon: &Daemon) -> Self {
+        let terminal = daemon.terminal("till-1", "alice").await;
+        let certificate = terminal.first("9A").await.unwrap();
+        let device = PairingDevice::enrol(&terminal, terminal::PIN).await;
+        let channel = terminal.present().await;
+        Self { terminal, certificate, device, channel }
+    }
+
+    /// Inserts the card, and answers what is told in the session only: the PIN, what is signed, its signature.
+    async fn speak(&mut self) -> [Vec<u8>; 3] {
+        let mut session = self.device.insert(&mut self.channel).await.unwrap();
+        let digest: [u8; 32] = Sha256::digest(b"signed in a paired session").into();
+        let sign = piv::sign(KeyReference::AUTHENTICATION, &digest);
+        let mut response = Vec::new();
+        for command in [piv::select(), piv::change(terminal::PIN, PIN), piv::verify(PIN), sign] {
+            response = through(&mut session, &mut self.channel, &command).await.unwrap();
+            assert!(response.ends_with(&[0x90, 0x00]), "{response:02X?}");
+        }
+        let signature = response[response.len() - 34..response.len() - 2].to_vec();
+        [PIN.into(), digest.to_vec(), signature]
+    }
+}
+
 #[tokio::test]
 async fn the_daemons_memory_holds_nothing_of_a_paired_session() {
     needs_kvm!();
@@ -109,22 +145,34 @@ async fn the_daemons_memory_holds_nothing_of_a_paired_session() {
         return;
     }
     let daemon = Daemon::start().await;
-    let terminal = daemon.terminal("till-1", "alice").await;
-    let certificate = terminal.first("9A").await.unwrap();
-    let mut device = PairingDevice::enrol(&terminal, terminal::PIN).await;
-    let mut channel = terminal.present().await;
-    let mut session = device.insert(&mut channel).await.unwrap();
-    // This PIN, and what is signed, are told to the card inside of the session only.
-    let digest: [u8; 32] = Sha256::digest(b"signed in a paired session").into();
-    let sign = piv::sign(KeyReference::AUTHENTICATION, &digest);
-    let mut response = Vec::new();
-    for command in [piv::select(), piv::change(terminal::PIN, PIN), piv::verify(PIN), sign] {
-        response = through(&mut session, &mut channel, &command).await.unwrap();
-        assert!(response.ends_with(&[0x90, 0x00]), "{response:02X?}");
-    }
+    let mut paired = Paired::of(&daemon).await;
+    let secrets = paired.speak().await;
     let memory = Memory::of(daemon.server.pid());
-    assert!(memory.count(id(&certificate).as_bytes()) > 0);
-    for secret in [PIN.as_bytes(), &digest, &response[response.len() - 34..response.len() - 2]] {
-        assert_eq!(memory.count(secret), 0, "{}", hex::encode(secret));
+    assert!(memory.count(id(&paired.certificate).as_bytes()) > 0);
+    for secret in secrets {
+        assert_eq!(memory.count(&secret), 0, "{}", hex::encode(secret));
     }
+}
+
+#[tokio::test]
+async fn the_cards_link_carries_nothing_of_a_paired_session_in_plain() {
+    if !can_trace("the_cards_link_carries_nothing_of_a_paired_session_in_plain") {
+        return;
+    }
+    let daemon = Daemon::start().await;
+    let mut paired = Paired::of(&daemon).await;
+    let tap = Tap::attach(daemon.server.pid()).await;
+    let secrets = paired.speak().await;
+    // What is not secured does pass here in plain.
+    let mut plain = paired.terminal.open_on("spi").await.unwrap();
+    plain.until("present").await;
+    plain.expect(&piv::select(), 0x9000).await;
+    plain.expect(&piv::verify(PIN), 0x9000).await;
+    drop(plain);
+    let passed = tap.detach().await;
+    let count = |needle: &[u8]| passed.iter().map(|bytes| find_iter(bytes, needle).count()).sum::<usize>();
+    let [pin, digest, signature] = &secrets;
+    assert_eq!((count(&piv::verify(PIN)), count(pin)), (1, 1), "the one in plain");
+    assert_eq!((count(digest), count(signature)), (0, 0));
+    assert!(count(&[0x84, 0xC2, 0x00, 0x00, 0x00]) > 4, "each command of the session");
 }
