@@ -8,7 +8,7 @@ use cardhost_wire::{
 use zeroize::Zeroizing;
 
 use super::{
-    crypto::Key,
+    crypto::{Key, random},
     scp03::{DIVERSIFICATION, KeySet},
 };
 
@@ -55,6 +55,12 @@ pub fn get_key_information() -> Vec<u8> {
     command([0x80, 0xCA, 0x00, 0xE0], &[], 256)
 }
 
+/// Any of the version numbers that pairings can have.
+pub fn any_kvn() -> Result<u8, getrandom::Error> {
+    let [byte] = random()?;
+    Ok(FIRST_KVN + byte % MAX_PAIRINGS as u8)
+}
+
 /// The lowest version number that no pairing in the answer uses.
 pub fn free_kvn(answer: &[u8]) -> Option<u8> {
     let mut reader = TlvReader::new(tlv::only(answer, 0xE0).ok()?);
@@ -96,6 +102,11 @@ mod tests {
     fn pins_are_padded_and_bounded() {
         assert_eq!(*verify("123456").unwrap(), *b"\x00\x20\x00\x80\x08123456\xFF\xFF");
         assert!(verify("").is_none() && verify("123456789").is_none());
+    }
+
+    #[test]
+    fn any_version_is_one_of_a_pairing() {
+        assert!((0..100).all(|_| (0x60..=0x6F).contains(&any_kvn().unwrap())));
     }
 
     #[test]

@@ -155,10 +155,27 @@ pub async fn set_up<L: Link>(
     let (session, dek) = agree(link, identity).await?;
     let mut tunnel = Tunnel { link, session };
     verify(&mut tunnel, &pairings.ask_pin().await?).await?;
-    let information = tunnel.ok("GET DATA", &domain::get_key_information()).await?;
-    let kvn = domain::free_kvn(&information).ok_or(PairingError::Full)?;
+    // Few cards are paired with many terminals: which versions are free is only asked if the first is not.
+    match put_key(&mut tunnel, card, domain::any_kvn()?, &dek, pairings).await {
+        Err(PairingError::Command(_, Status::CONDITIONS_NOT_SATISFIED)) => {
+            let information = tunnel.ok("GET DATA", &domain::get_key_information()).await?;
+            let kvn = domain::free_kvn(&information).ok_or(PairingError::Full)?;
+            put_key(&mut tunnel, card, kvn, &dek, pairings).await
+        }
+        done => done,
+    }
+}
+
+/// Puts a fresh key set into the card, and keeps it.
+async fn put_key<L: Link>(
+    tunnel: &mut Tunnel<'_, L>,
+    card: &[u8; DIVERSIFICATION],
+    kvn: u8,
+    dek: &Key,
+    pairings: &mut impl Pairings,
+) -> Result<(), PairingError> {
     let set = KeySet { kvn, enc: Key::random()?, mac: Key::random()? };
-    let (command, expected) = domain::put_key(&set, &Key::random()?, &dek);
+    let (command, expected) = domain::put_key(&set, &Key::random()?, dek);
     // Kept first: a set whose acknowledgement is lost may be in the card.
     pairings.keep(card, &set)?;
     match tunnel.ok("PUT KEY", &command).await {

@@ -7,10 +7,15 @@ use cardhost_tests::{
     piv, soon,
     terminal::PIN,
 };
-use cardhost_wire::{key::KeyReference, status::Status};
+use cardhost_wire::{key::KeyReference, pairing::MAX_PAIRINGS, status::Status};
 use serde_json::{Value, json};
 
 const PATH: &str = "/v1/cards/till-1/pairings";
+
+/// The id of a device's pairing: its key version number.
+fn id(device: &PairingDevice) -> String {
+    format!("{:02X}", device.kept.as_ref().expect("a pairing").kvn)
+}
 
 async fn pairings(daemon: &Daemon) -> Value {
     daemon.administrator().await.get(PATH).await.unwrap()
@@ -27,7 +32,7 @@ async fn a_terminal_pairs_once_and_then_authenticates_without_the_user() {
     let mut channel = terminal.present().await;
     let mut session = device.insert(&mut channel).await.unwrap();
     let listed = pairings(&daemon).await["pairings"].clone();
-    assert_eq!((&listed[0]["id"], &listed[0]["terminal"]), (&json!("60"), &json!("till-1")));
+    assert_eq!((&listed[0]["id"], &listed[0]["terminal"]), (&json!(id(&device)), &json!("till-1")));
     for command in [piv::select(), piv::verify(PIN), piv::sign(KeyReference::AUTHENTICATION, &[7; 32])] {
         let response = through(&mut session, &mut channel, &command).await.unwrap();
         assert!(response.ends_with(&[0x90, 0x00]), "{response:02X?}");
@@ -75,7 +80,7 @@ async fn several_devices_pair_and_each_can_be_revoked() {
     let mut session = second.insert(&mut channel).await.unwrap();
     assert_eq!(pairings(&daemon).await["pairings"].as_array().unwrap().len(), 2);
     let administrator = daemon.administrator().await;
-    administrator.delete(&format!("{PATH}/61")).await.unwrap();
+    administrator.delete(&format!("{PATH}/{}", id(&second))).await.unwrap();
     // The revoked one's session is over at once; the other's pairing is untouched.
     let ended = through(&mut session, &mut channel, &piv::select()).await;
     assert_eq!(ended, Err(SessionError::Ended));
@@ -86,6 +91,22 @@ async fn several_devices_pair_and_each_can_be_revoked() {
     assert_eq!(second.asked, 2);
     assert_eq!(administrator.delete(PATH).await.unwrap()["revoked"], 2);
     assert_eq!(pairings(&daemon).await["pairings"], json!([]));
+}
+
+#[tokio::test]
+async fn sixteen_devices_pair_and_one_more_is_told_why_not() {
+    let daemon = Daemon::start().await;
+    let terminal = daemon.terminal("till-1", "alice").await;
+    terminal.first("9A").await.unwrap();
+    let mut channel = terminal.present().await;
+    for _ in 0..MAX_PAIRINGS {
+        PairingDevice::enrol(&terminal, PIN).await.insert(&mut channel).await.unwrap();
+    }
+    let mut one_more = PairingDevice::enrol(&terminal, PIN).await;
+    let refused = one_more.insert(&mut channel).await.err();
+    assert!(matches!(refused, Some(PairingError::Full)), "{refused:?}");
+    assert!(one_more.kept.is_none());
+    assert_eq!(pairings(&daemon).await["pairings"].as_array().unwrap().len(), MAX_PAIRINGS);
 }
 
 #[tokio::test]
