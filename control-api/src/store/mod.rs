@@ -1,6 +1,6 @@
 //! The host's durable store: one SQLite database, one writer.
 //!
-//! Writes queue for the writer thread, which puts those that wait into one transaction: one `fsync` makes a
+//! Writes queue for the writer thread, which puts those that wait into one transaction: one `fdatasync` makes a
 //! whole group durable, and each caller gets its own answer after it. A write that fails leaves the others
 //! of its group untouched. Reads run beside it on a few connections of their own (WAL).
 //!
