@@ -51,10 +51,10 @@ impl Nested {
         target.join(TARGET).join("release").join(name)
     }
 
-    /// Builds the microVM program.
+    /// Builds the microVM program, without shared libraries: each of them would cost every card page tables of its own.
     pub fn vmm(&self) -> PathBuf {
         let target = self.out.join("target-vmm");
-        let mut cargo = self.cargo(&self.root, &target, &[]);
+        let mut cargo = self.cargo(&self.root, &target, &["-Ctarget-feature=+crt-static"]);
         run(cargo.args(["--profile", "image", "--package", "cardhost-vmm", "--bin", "cardhost-vmm"]));
         target.join(TARGET).join("image/cardhost-vmm")
     }
