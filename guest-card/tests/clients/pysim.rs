@@ -103,7 +103,7 @@ fn it_manages_the_issuers_domain_from_the_reader_of_the_uicc() {
          > 80CA006600
          < 663E733C..9000
          > 80CA006700
-         < 6723..9000",
+         < 6722..9000",
     );
     let mut off_card = secure::open(&mut terminal, &Set::well_known(), OLDER, 0x33);
     secure::play(
