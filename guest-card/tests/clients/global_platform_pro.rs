@@ -99,7 +99,7 @@ fn it_replaces_the_keys_and_puts_the_well_known_ones_back() {
 /// `--domain`, with the privileges and parameters of older and of newer versions; `--lock-applet`, `--delete`.
 #[test]
 fn it_makes_a_domain_locks_and_deletes_it() {
-    for what in ["018002C90000", "018006C9048102037000", "0380800002C90000"] {
+    for what in ["018002C90000", "018006C9048102037000", "0380000002C90000"] {
         let mut terminal = connected();
         let mut off_card = manager(&mut terminal);
         let install = format!("{INSTALL}06{DOMAIN}{what}");
