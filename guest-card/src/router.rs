@@ -10,7 +10,7 @@ use cardhost_wire::{
 };
 
 use crate::{
-    container::SecondSecureElement,
+    container::{SecondSecureElement, SecurityDomains},
     isd::{
         self,
         domain::Domain,
@@ -57,8 +57,8 @@ impl Selected {
     /// The same application with a session of its own.
     pub fn anew(&self) -> Self {
         match self {
-            Self::Isd(session) => Self::Isd(isd::Session::new(session.domain())),
-            Self::Second(session) => Self::Second(isd::Session::new(session.domain())),
+            Self::Isd(session) => Self::Isd(session.anew()),
+            Self::Second(session) => Self::Second(session.anew()),
             Self::Piv(_) => Self::Piv(piv::Session::default()),
             Self::Uicc(session) => Self::Uicc(session.anew()),
         }
@@ -144,8 +144,8 @@ impl Selected {
     pub fn invoker(&self, context: &Context<'_>) -> Result<Option<Invoker>, Status> {
         let Registries { first, second } = Registries::load(context)?;
         Ok(match self {
-            Self::Isd(session) => of_domain(&first, session.domain()),
-            Self::Second(session) => of_domain(&second, session.domain()),
+            Self::Isd(session) => of_domain(&first, session),
+            Self::Second(session) => of_domain(&second, session),
             Self::Piv(_) => Some(Invoker { aid: Aid::PIV.as_bytes().to_vec(), domain: first.piv_domain }),
             Self::Uicc(_) => None,
         })
@@ -178,8 +178,9 @@ impl Selected {
     }
 }
 
-fn of_domain(registry: &Registry, domain: Domain) -> Option<Invoker> {
-    registry.contains(domain).then(|| Invoker { aid: registry.aid(domain).to_vec(), domain })
+fn of_domain<C: SecurityDomains>(registry: &Registry, session: &isd::Session<C>) -> Option<Invoker> {
+    let domain = session.domain();
+    registry.contains(domain).then(|| Invoker { aid: session.aid(registry).to_vec(), domain })
 }
 
 /// Those of the two secure elements.
@@ -204,6 +205,9 @@ impl Registries {
                 Container::SecureElement | Container::SecondSecureElement => Selected::root(container),
                 Container::Uicc => Selected::Uicc(uicc::Session::root()),
             });
+        }
+        if name == Aid::ISD.as_bytes() {
+            return Some(Selected::Isd(isd::Session::issuer_as(Aid::ISD)));
         }
         if Aid::ISD.matches(name) {
             return Some(Selected::root(Container::SecureElement));

@@ -100,6 +100,16 @@ pub fn find(bytes: &[u8], tag: Tag) -> Result<Option<&[u8]>, MalformedTlv> {
     Ok(found)
 }
 
+/// The tags in a list of them, as the value of a tag list `5C` is (ISO/IEC 7816-4, 12.1.2).
+pub fn tags(list: &[u8]) -> Result<Vec<Tag>, MalformedTlv> {
+    let mut reader = TlvReader::new(list);
+    let mut tags = Vec::new();
+    while !reader.remaining().is_empty() {
+        tags.push(reader.tag()?);
+    }
+    Ok(tags)
+}
+
 /// Appends one object with the shortest length form.
 pub fn push(out: &mut Vec<u8>, tag: Tag, value: &[u8]) {
     push_tag(out, tag);
@@ -157,5 +167,13 @@ mod tests {
         ] {
             assert_eq!(TlvReader::new(bytes).next_object(), Err(MalformedTlv));
         }
+    }
+
+    #[test]
+    fn a_list_of_tags_is_whole() {
+        assert_eq!(tags(&[0x4F, 0x9F, 0x70, 0x5F, 0xC1, 0x05]), Ok(vec![0x4F, 0x9F70, 0x5FC105]));
+        assert_eq!(tags(&[]), Ok(vec![]));
+        assert_eq!(tags(&[0x4F, 0x9F]), Err(MalformedTlv));
+        assert_eq!(tags(&[0x5F, 0x81, 0x82, 0x03]), Err(MalformedTlv));
     }
 }

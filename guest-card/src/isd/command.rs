@@ -13,6 +13,8 @@ use super::{
 
 /// Block number's bit that says "last" in P1 of STORE DATA.
 const LAST: u8 = 0x80;
+/// In P1 of STORE DATA: data may come back. None ever do.
+const ANSWERS: u8 = 0x01;
 /// BER-TLV in P1 of STORE DATA; the bits 6 and 7 would say that the data are encrypted beyond the channel.
 const BER_TLV: u8 = 0x10;
 
@@ -64,7 +66,7 @@ impl<'a> Command<'a> {
 }
 
 const fn store_data<'a>(apdu: &CommandApdu<'a>) -> Result<Management<'a>, Status> {
-    match apdu.p1 & !LAST {
+    match apdu.p1 & !(LAST | ANSWERS) {
         0x00 | BER_TLV => {
             Ok(Management::StoreData { last: apdu.p1 & LAST != 0, number: apdu.p2, block: apdu.data })
         }

@@ -15,22 +15,28 @@ use super::{
     ec_key::{self, KeyName, Purpose},
     key_set::{self, KEY_IDS},
     malformed,
-    put_key::{AES, EC_PARAMETERS, EC_PRIVATE, EC_PUBLIC},
-    registry::Registry,
+    put_key::{AES, EC_PARAMETERS, EC_PRIVATE, EC_PUBLIC, P256},
+    registry::{Privileges, Registry},
 };
-use crate::{container::SecurityDomains, nvm::Part, scp::scp03};
+use crate::{
+    container::SecurityDomains,
+    nvm::Part,
+    scp::{scp03, scp11},
+};
 
 /// {globalPlatform} 1.2.840.114283 and one arc more.
 const GLOBAL_PLATFORM: [u8; 6] = [0x2A, 0x86, 0x48, 0x86, 0xFC, 0x6B];
 /// The version of the card specification: 2.3.1.
 const VERSION: [u8; 3] = [2, 3, 1];
 /// SCP11 and its parameter "i": all three variants.
-const SCP11: [u8; 2] = [0x0B, 0x07];
+const SCP11: [u8; 2] = [scp11::PROTOCOL, 0x07];
 /// Length of a P-256 scalar, and of the value that names its curve.
 const SCALAR: u8 = 32;
 const POINT: u8 = 65;
 const CURVE: u8 = 1;
 const CPLC: usize = 42;
+/// AES-128, AES-192 and AES-256 (table H-8).
+const AES_LENGTHS: u8 = 0x07;
 
 /// GET DATA.
 pub struct GetData<'a> {
@@ -72,6 +78,7 @@ fn value<C: SecurityDomains>(
     let GetData { tag, narrowed, .. } = *command;
     match tag {
         0x66 => Ok(recognition(&Registry::load(nvm)?, domain)),
+        0x67 => Ok(capabilities()),
         0xE0 => key_information(nvm, domain),
         0xC1 => sequence_counter(nvm, domain),
         0xCF => Ok(diversification(card).to_vec()),
@@ -108,6 +115,24 @@ fn recognition(registry: &Registry, domain: Domain) -> Vec<u8> {
         protocol(&SCP11),
     ];
     object(0x73, &content.concat())
+}
+
+/// Card capability information (appendix H.4): secure channel protocols, what privileges a further domain and an
+/// application can have, curves.
+fn capabilities() -> Vec<u8> {
+    let scp03 = [
+        object(0x80, &[scp03::PROTOCOL]),
+        object(0x81, &scp03::Implementation::ALL.map(scp03::Implementation::value)),
+        object(0x82, &[AES_LENGTHS]),
+    ];
+    let content = [
+        object(0xA0, &scp03.concat()),
+        object(0xA0, &[object(0x80, &SCP11[..1]), object(0x81, &SCP11[1..])].concat()),
+        object(0x81, &Privileges::SECURITY_DOMAIN.0),
+        object(0x82, &Privileges::NONE.0),
+        object(0x88, &[P256]),
+    ];
+    content.concat()
 }
 
 /// Key information template (11.3.3.1.1).

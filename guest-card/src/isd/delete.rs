@@ -22,6 +22,8 @@ use crate::{
 const RELATED: u8 = 0x80;
 /// P2 (Yubico): also the last key set.
 const LAST: u8 = 0x01;
+/// Length of the confirmation of a deletion (11.2.3.1): there is none.
+const NO_CONFIRMATION: u8 = 0;
 
 /// DELETE.
 pub enum Delete<'a> {
@@ -58,7 +60,7 @@ impl<'a> Delete<'a> {
     }
 }
 
-/// DELETE.
+/// DELETE. Returns the response data.
 ///
 /// # Errors
 /// `6A88`: there is nothing to delete; `6985`: it may not go; nothing has changed.
@@ -67,10 +69,14 @@ pub fn delete<C: SecurityDomains>(
     services: &mut Services<'_, C>,
     domain: Domain,
     delete: &Delete<'_>,
-) -> Result<(), Status> {
+) -> Result<Vec<u8>, Status> {
     match delete {
-        Delete::Keys { kid, kvn, last } => delete_keys(services, domain, *kid, *kvn, *last),
-        Delete::Application(aid) => delete_application(services, domain, aid),
+        Delete::Keys { kid, kvn, last } => {
+            delete_keys(services, domain, *kid, *kvn, *last).map(|()| Vec::new())
+        }
+        Delete::Application(aid) => {
+            delete_application(services, domain, aid).map(|()| Vec::from([NO_CONFIRMATION]))
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 
 use cardhost_wire::{
+    aid::Aid,
     apdu::{CommandApdu, ResponseApdu},
     status::Status,
     tlv,
@@ -45,6 +46,8 @@ use registry::{CardLifeCycle, Registry};
 /// One selection of a security domain; dropping it ends all of it.
 pub struct Session<C = SecureElement> {
     domain: Domain,
+    /// The name that it was selected by, if not its own.
+    alias: Option<Aid>,
     /// Whom STORE DATA are for, if not the domain itself.
     personalised: Option<Domain>,
     blocks: Blocks,
@@ -56,7 +59,18 @@ pub struct Session<C = SecureElement> {
 impl<C: SecurityDomains> Session<C> {
     /// Nothing proved or begun.
     pub fn new(domain: Domain) -> Self {
-        Self { domain, personalised: None, blocks: Blocks::default(), listed: 0, owner: PhantomData }
+        let blocks = Blocks::default();
+        Self { domain, alias: None, personalised: None, blocks, listed: 0, owner: PhantomData }
+    }
+
+    /// The issuer's domain, selected by another name than its own.
+    pub fn issuer_as(alias: Aid) -> Self {
+        Self { alias: Some(alias), ..Self::new(Domain::ISSUER) }
+    }
+
+    /// The same domain by the same name, with nothing proved or begun.
+    pub fn anew(&self) -> Self {
+        Self { alias: self.alias, ..Self::new(self.domain) }
     }
 
     /// The domain that is selected.
@@ -64,9 +78,19 @@ impl<C: SecurityDomains> Session<C> {
         self.domain
     }
 
-    /// True if this is the issuer's domain, and losing the session loses nothing.
+    /// The AID that a terminal knows it by: what challenges of a secure channel are derived from (Amendment D,
+    /// 6.2.2.1) must be the same to both.
+    pub fn aid<'a>(&'a self, registry: &'a Registry) -> &'a [u8] {
+        match &self.alias {
+            Some(alias) => alias.as_bytes(),
+            None => registry.aid(self.domain),
+        }
+    }
+
+    /// True if this is the issuer's domain by its own name, and losing the session loses nothing.
     pub fn is_initial(&self) -> bool {
-        self.domain.is_issuer() && self.personalised.is_none() && self.blocks.is_empty() && self.listed == 0
+        let is_root = self.domain.is_issuer() && self.alias.is_none();
+        is_root && self.personalised.is_none() && self.blocks.is_empty() && self.listed == 0
     }
 
     /// File control information (11.9.3.1).
@@ -116,7 +140,7 @@ impl<C: SecurityDomains> Session<C> {
                 let name = KeyName { kid: *kid, kvn: *kvn };
                 put_key::generate_key(authority, services, domain, *replaced, name)
             }
-            Management::Delete(delete) => delete::delete(authority, services, domain, delete).map(nothing),
+            Management::Delete(delete) => delete::delete(authority, services, domain, delete),
             Management::StoreData { last, number, block } => {
                 let target = self.personalised.unwrap_or(domain);
                 if !registry.contains(target) {

@@ -30,7 +30,8 @@ const ISSUER_PRIVILEGES: Privileges = Privileges([0x9C, 0x5C, 0x00]);
 pub struct Privileges(pub [u8; 3]);
 
 impl Privileges {
-    const NONE: Self = Self([0; 3]);
+    /// Of an application.
+    pub const NONE: Self = Self([0; 3]);
     /// Of a security domain without any more.
     pub const SECURITY_DOMAIN: Self = Self([0x80, 0, 0]);
 

@@ -6,7 +6,7 @@ use cardhost_wire::{
     aid::Aid,
     apdu::{CommandApdu, ResponseApdu},
     status::Status,
-    tlv::{self, TlvReader, object},
+    tlv::{self, Tag, TlvReader, object},
 };
 
 use super::{
@@ -41,6 +41,8 @@ pub struct GetStatus<'a> {
     is_tlv: bool,
     /// Beginning of the AIDs that are wanted.
     aid: &'a [u8],
+    /// What is wanted of each, all without a list (11.4.2.3).
+    tags: Option<Vec<Tag>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +77,27 @@ impl<'a> GetStatus<'a> {
         if apdu.p2 & !0x03 != 0 {
             return Err(Status::INCORRECT_P1_P2);
         }
-        // A tag list `5C` may follow; the answer has all tags whatever it says.
-        let mut reader = TlvReader::new(apdu.data);
+        let (aid, tags) = Self::wanted(apdu.data)?;
+        Ok(Self { scope, is_next: apdu.p2 & 1 != 0, is_tlv: apdu.p2 & 2 != 0, aid, tags })
+    }
+
+    /// `4F`, then the tag list `5C` if there is one.
+    fn wanted(data: &'a [u8]) -> Result<(&'a [u8], Option<Vec<Tag>>), Status> {
+        let mut reader = TlvReader::new(data);
+        let Some((0x4F, aid)) = reader.next_object().map_err(malformed)? else {
+            return Err(Status::WRONG_DATA);
+        };
         match reader.next_object().map_err(malformed)? {
-            Some((0x4F, aid)) => Ok(Self { scope, is_next: apdu.p2 & 1 != 0, is_tlv: apdu.p2 & 2 != 0, aid }),
-            _ => Err(Status::WRONG_DATA),
+            None => Ok((aid, None)),
+            Some((0x5C, list)) if reader.remaining().is_empty() => {
+                Ok((aid, Some(tlv::tags(list).map_err(malformed)?)))
+            }
+            Some(_) => Err(Status::WRONG_DATA),
         }
+    }
+
+    fn wants(&self, tag: Tag) -> bool {
+        self.tags.as_ref().is_none_or(|tags| tags.contains(&tag))
     }
 }
 
@@ -209,22 +226,22 @@ fn load_files<'a, C: SecurityDomains>(with_modules: bool) -> Vec<Entry<'a>> {
 
 impl Entry<'_> {
     fn bytes(&self, command: &GetStatus<'_>) -> Vec<u8> {
-        if command.is_tlv { self.object() } else { self.old_form() }
+        if command.is_tlv { self.object(command) } else { self.old_form() }
     }
 
     /// Table 11-36.
-    fn object(&self) -> Vec<u8> {
-        let mut content = object(0x4F, self.aid);
-        tlv::push(&mut content, 0x9F70, &[self.state]);
-        let optional = [
+    fn object(&self, command: &GetStatus<'_>) -> Vec<u8> {
+        let state = [self.state];
+        let members = [
+            (0x4F, Some(self.aid)),
+            (0x9F70, Some(&state[..])),
             (0xC5, self.privileges.as_ref().map(|privileges| &privileges.0[..])),
             (0xC4, self.load_file),
             (0x84, self.module),
             (0xCC, self.domain),
         ];
-        for (tag, value) in optional {
-            value.into_iter().for_each(|value| tlv::push(&mut content, tag, value));
-        }
+        let told = members.into_iter().filter(|(tag, _)| command.wants(*tag));
+        let content: Vec<u8> = told.filter_map(|(tag, value)| Some(object(tag, value?))).flatten().collect();
         object(0xE3, &content)
     }
 

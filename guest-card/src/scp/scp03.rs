@@ -46,6 +46,9 @@ pub enum Implementation {
 }
 
 impl Implementation {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::RandomS8, Self::PseudoRandomS8, Self::PseudoRandomS16];
+
     /// Reads "i".
     pub const fn parse(i: u8) -> Option<Self> {
         match i {

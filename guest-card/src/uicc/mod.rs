@@ -29,6 +29,7 @@ use crate::{blocks::Blocks, container::Uicc, nvm::Part, services::Services};
 pub use euicc::{command, credentials};
 use file::{Ef, Parent};
 
+const TERMINAL_PROFILE: u8 = 0x10;
 const TERMINAL_CAPABILITY: u8 = 0xAA;
 const SELECT: u8 = 0xA4;
 const READ_BINARY: u8 = 0xB0;
@@ -139,6 +140,7 @@ impl Session {
             (0x00, READ_BINARY) if in_files => self.read_binary(command, services.nvm()),
             (0x00, READ_RECORD) if in_files => self.read_record(command, services.nvm()),
             (0x80, STATUS) if in_files => self.status(command),
+            (0x80, TERMINAL_PROFILE) if in_files => terminal_profile(command),
             (0x80, TERMINAL_CAPABILITY) if in_files => terminal_capability(command),
             (0x80, STORE_DATA) if matches!(self.selected, Selected::IsdR(_)) => {
                 euicc::store_data(&mut self.blocks, command, services)
@@ -285,6 +287,15 @@ impl Selected {
 fn content(file: Ef, nvm: Part<'_, Uicc>) -> Result<Vec<u8>, Status> {
     let profile = euicc::enabled(nvm)?.ok_or(Status::NOT_FOUND)?;
     Ok(file.content(&profile))
+}
+
+/// TERMINAL PROFILE (ibid., 11.2.1). Whatever the terminal can do for the card, the card has no proactive commands.
+const fn terminal_profile(command: &CommandApdu<'_>) -> Result<Vec<u8>, Status> {
+    match (command.p1_p2(), command.data) {
+        (0, []) => Err(Status::WRONG_LENGTH),
+        (0, _) => Ok(Vec::new()),
+        _ => Err(Status::INCORRECT_P1_P2),
+    }
 }
 
 /// TERMINAL CAPABILITY (ibid., 11.1.19). What the terminal can is taken note of and changes nothing.

@@ -31,7 +31,7 @@ fn changes() -> Vec<(Vec<u8>, Vec<u8>)> {
         (format!("BF290F{disabled}900141"), "BF2903800100"),
         ("BF340482020780".to_owned(), "BF3403800100"),
         ("BF3F03800141".to_owned(), "BF3F03800100"),
-        ("BF3003800100".to_owned(), "BF3003800100"),
+        ("BF3003800101".to_owned(), "BF3003800100"),
     ];
     changes.map(|(request, answer)| (hex(&request), hex(answer))).into()
 }

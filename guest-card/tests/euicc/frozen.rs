@@ -21,7 +21,7 @@ fn freeze() {
     assert_eq!((enable(&mut terminal, 0), enable(&mut terminal, 1)), (0, 0));
     set_nickname(&mut terminal, 3, b"mine").unwrap();
     assert_eq!(result(&mut terminal, &hex("BF3F0A8008736D2E6C6F63616C")), 0);
-    assert_eq!(result(&mut terminal, &hex("BF3003800100")), 0);
+    assert_eq!(result(&mut terminal, &hex("BF3003800101")), 0);
     fs::write(PATH, postcard::to_allocvec(&terminal.host().state()).unwrap()).unwrap();
 }
 

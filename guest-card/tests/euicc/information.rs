@@ -95,7 +95,6 @@ fn malformed_requests_are_refused_and_change_nothing() {
         "BF3400",
         "BF34028200",
         "BF340482020820",
-        "BF3003800180",
         "BF30028000",
         "BF30088006010000000000",
         "BF2B028001",

@@ -1,4 +1,5 @@
 //! A Local Profile Assistant's way to the ISD-R (GSMA SGP.22, 5.7.2), and profiles to manage.
+#![allow(dead_code, reason = "each of the test programs that share it uses its own part")]
 
 use cardhost_wire::{
     control::{Answer, Command, Failure},

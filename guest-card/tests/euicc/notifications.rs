@@ -32,14 +32,14 @@ fn servers_are_told_of_the_events_that_they_want() {
     delete(&mut terminal, 2);
     let all = "all.example".to_owned();
     let expected = [
-        (0, 0x80, all.clone()),
         (1, 0x80, all.clone()),
-        (2, 0x40, all.clone()),
-        (3, 0x20, all.clone()),
-        (4, 0x40, all.clone()),
-        (5, 0x20, all.clone()),
-        (6, 0x10, all),
-        (7, 0x10, "deletions.example".to_owned()),
+        (2, 0x80, all.clone()),
+        (3, 0x40, all.clone()),
+        (4, 0x20, all.clone()),
+        (5, 0x40, all.clone()),
+        (6, 0x20, all.clone()),
+        (7, 0x10, all),
+        (8, 0x10, "deletions.example".to_owned()),
     ];
     assert_eq!(waiting(&mut terminal, ""), expected);
     assert_eq!(waiting(&mut terminal, "81020780"), expected[..2]);
@@ -51,12 +51,12 @@ fn servers_are_told_of_the_events_that_they_want() {
 #[test]
 fn numbers_go_on_over_removals_and_power_cuts() {
     let mut terminal = card_with([notifying(0)]);
-    assert_eq!(result(&mut terminal, &hex("BF3003800100")), 0);
+    assert_eq!(result(&mut terminal, &hex("BF3003800101")), 0);
     let mut terminal = terminal.restarted();
     open(&mut terminal);
     assert_eq!(waiting(&mut terminal, ""), []);
     enable(&mut terminal, 0);
-    assert_eq!(waiting(&mut terminal, "")[0].0, 1);
+    assert_eq!(waiting(&mut terminal, "")[0].0, 2);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn the_oldest_make_room() {
     }
     let waiting = waiting(&mut terminal, "");
     let numbers: Vec<_> = waiting.iter().map(|(number, ..)| *number).collect();
-    assert_eq!(numbers, (9..41).collect::<Vec<_>>());
+    assert_eq!(numbers, (10..42).collect::<Vec<_>>());
     assert!(terminal.host().records().iter().all(|record| record.sealed.len() < 8 * 1024));
 }
 
@@ -80,10 +80,10 @@ fn numbers_of_more_than_a_byte_are_found_again() {
         disable(&mut terminal, 0);
     }
     let last = waiting(&mut terminal, "").pop().unwrap().0;
-    assert_eq!(last, 140);
-    assert_eq!(es10(&mut terminal, &hex("BF2B06A0048002008C")).unwrap(), hex("BF2B0381017F"));
-    assert_eq!(result(&mut terminal, &hex("BF30048002008C")), 0);
-    assert_eq!(es10(&mut terminal, &hex("BF2B06A0048002008C")).unwrap(), hex("BF2B03810101"));
+    assert_eq!(last, 141);
+    assert_eq!(es10(&mut terminal, &hex("BF2B06A0048002008D")).unwrap(), hex("BF2B0381017F"));
+    assert_eq!(result(&mut terminal, &hex("BF30048002008D")), 0);
+    assert_eq!(es10(&mut terminal, &hex("BF2B06A0048002008D")).unwrap(), hex("BF2B03810101"));
     assert_eq!(es10(&mut terminal, &hex("BF2B06A00481020420")).unwrap(), hex("BF2B0381017F"));
     assert_eq!(es10(&mut terminal, &hex("BF2B06A00481020410")).unwrap(), hex("BF2B03810101"));
 }

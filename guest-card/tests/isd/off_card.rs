@@ -111,19 +111,31 @@ pub fn initialize_update(terminal: &mut Terminal, set: &Set, channel: u8) -> Res
     if status != 0x9000 {
         return Err(status);
     }
-    let context = [host_challenge, &answer[13..13 + length]].concat();
-    let [enc, mac, dek] = &set.keys;
-    let session = |key: &[u8], constant| derived(key, constant, &context, key.len());
-    let s_mac = session(mac, 0x06);
-    let card_cryptogram = derived(&s_mac, 0x00, &context, length);
-    assert_eq!(answer[13 + length..13 + 2 * length], card_cryptogram);
-    let cryptogram = derived(&s_mac, 0x01, &context, length);
-    let key = |bytes: &[u8]| AesKey::new(bytes).unwrap();
-    let keys = [key(&session(enc, 0x04)), key(&s_mac), key(&session(mac, 0x07)), key(dek)];
-    Ok(Initiated { answer, cryptogram, off_card: OffCard::new(keys, 0, [0; 16], length, channel) })
+    Ok(Initiated::new(set, host_challenge, answer, channel))
+}
+
+/// The challenge of a card that counts its sessions (Amendment D, 6.2.2.1), from what INITIALIZE UPDATE answered.
+pub fn card_challenge(set: &Set, aid: &[u8], answer: &[u8]) -> Vec<u8> {
+    let (counter, length) = (&answer[answer.len() - 3..], if set.long { 16 } else { 8 });
+    derived(&set.keys[0], 0x02, &[counter, aid].concat(), length)
 }
 
 impl Initiated {
+    /// From an answer whose card cryptogram is right.
+    pub fn new(set: &Set, host_challenge: &[u8], answer: Vec<u8>, channel: u8) -> Self {
+        let length = host_challenge.len();
+        let context = [host_challenge, &answer[13..13 + length]].concat();
+        let [enc, mac, dek] = &set.keys;
+        let session = |key: &[u8], constant| derived(key, constant, &context, key.len());
+        let s_mac = session(mac, 0x06);
+        let card_cryptogram = derived(&s_mac, 0x00, &context, length);
+        assert_eq!(answer[13 + length..13 + 2 * length], card_cryptogram);
+        let cryptogram = derived(&s_mac, 0x01, &context, length);
+        let key = |bytes: &[u8]| AesKey::new(bytes).unwrap();
+        let keys = [key(&session(enc, 0x04)), key(&s_mac), key(&session(mac, 0x07)), key(dek)];
+        Self { answer, cryptogram, off_card: OffCard::new(keys, 0, [0; 16], length, channel) }
+    }
+
     /// EXTERNAL AUTHENTICATE for this level.
     pub fn authenticate(self, terminal: &mut Terminal, level: u8) -> Result<OffCard, u16> {
         let mut off_card = self.off_card;

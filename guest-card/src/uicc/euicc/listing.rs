@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use cardhost_wire::{
     profiles::{NotificationConfiguration, Profile},
     status::Status,
-    tlv::{Tag, object},
+    tlv::{self, Tag, object},
 };
 
 use super::{notification::event_bits, registry::Registry, request::ProfilesInfo};
@@ -23,28 +23,13 @@ const INCORRECT_INPUT: u8 = 1;
 /// # Errors
 /// `6581`: a record is not one of ours.
 pub fn profiles_info(nvm: Part<'_, Uicc>, wanted: &ProfilesInfo<'_>) -> Result<Vec<u8>, Status> {
-    let tags = wanted.tags.map_or(Some(DEFAULT_TAGS.to_vec()), tags);
-    let (Some(tags), None | Some(Some(_))) = (tags, wanted.criterion) else {
+    let tags = wanted.tags.map_or(Ok(DEFAULT_TAGS.to_vec()), tlv::tags);
+    let (Ok(tags), None | Some(Some(_))) = (tags, wanted.criterion) else {
         return Ok(object(0xBF2D, &object(0x81, &[INCORRECT_INPUT])));
     };
     let profiles = Registry::load(nvm)?.profiles(wanted.criterion.flatten());
     let list: Vec<u8> = profiles.iter().flat_map(|profile| profile_info(profile, &tags)).collect();
     Ok(object(0xBF2D, &object(0xA0, &list)))
-}
-
-/// The tags in a list of them; `None` if the last one is cut off or one is longer than three bytes.
-fn tags(mut list: &[u8]) -> Option<Vec<Tag>> {
-    let mut tags = Vec::new();
-    while let Some((&first, rest)) = list.split_first() {
-        let more = match first & 0x1F {
-            0x1F => 1 + rest.iter().take_while(|byte| **byte & 0x80 != 0).count(),
-            _ => 0,
-        };
-        let (tag, rest) = list.split_at_checked(1 + more).filter(|_| more <= 2)?;
-        tags.push(tag.iter().fold(0, |tag, byte| tag << 8 | Tag::from(*byte)));
-        list = rest;
-    }
-    Some(tags)
 }
 
 /// `ProfileInfo` with those of the tags that the profile has.

@@ -34,6 +34,9 @@ const STATE: RecordName<Uicc> = Partition::UICC.record(0);
 const PROFILES: u16 = 0x010;
 const KEYS: u16 = 0x020;
 
+/// Number of the first notification: clients write zero with no digit at all.
+const FIRST: u32 = 1;
+
 /// Where a profile stands: its security domain's number.
 type Place = u8;
 
@@ -322,7 +325,7 @@ impl Registry {
         let state = &mut self.state;
         for configuration in &profile.metadata.notifications {
             if configuration.events.contains(&event) {
-                let (sequence, address) = (state.next_sequence, configuration.address.clone());
+                let (sequence, address) = (state.next_sequence.max(FIRST), configuration.address.clone());
                 state.next_sequence = sequence.wrapping_add(1);
                 let iccid = profile.metadata.iccid;
                 state.notifications.push(Notification { sequence, event, address, iccid });

@@ -251,13 +251,11 @@ fn bits(value: &[u8]) -> Result<Events, Status> {
     }
 }
 
-/// A number that is not negative (ibid., 8.3).
+/// A number that is not negative (ibid., 8.3). Clients leave the zero away that tells it from a negative one.
 fn number(value: &[u8]) -> Result<u32, Status> {
     let digits = value.strip_prefix(&[0]).unwrap_or(value);
-    match value {
-        [0..=0x7F, ..] if digits.len() <= 4 => {
-            Ok(digits.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
-        }
+    match (value.len(), digits.len()) {
+        (1.., ..=4) => Ok(digits.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))),
         _ => Err(Status::WRONG_DATA),
     }
 }
