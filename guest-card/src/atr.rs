@@ -1,14 +1,13 @@
 //! The answer to reset (ISO/IEC 7816-3, 8.2) that terminals see.
 
-/// T=0 and T=1; historical bytes with a card capabilities object (ISO/IEC 7816-4, 12.1.1). T=0 is for clients that ask
-/// for nothing else, which a reader must refuse if a card does not offer it. Those that take both are given T=1.
+/// T=1 only; historical bytes with a card capabilities object (ISO/IEC 7816-4, 12.1.1).
 ///
 /// | bytes | meaning |
 /// |---|---|
 /// | `3B` | direct convention |
 /// | `D5` | TA1, TC1 and TD1 follow; five historical bytes |
 /// | `18` `00` | TA1: Fi/Di 372/12; TC1: no extra guard time |
-/// | `80` `B1` | TD1: TD2 follows, T=0; TD2: TA3, TB3 and TD3 follow, T=1 |
+/// | `81` `B1` | TD1: TD2 follows, T=1; TD2: TA3, TB3 and TD3 follow, T=1 |
 /// | `FE` `45` | TA3: IFSC 254; TB3: waiting times |
 /// | `1F` `03` | TD3: TA4 follows, T=15; TA4: classes A and B |
 /// | `80` | historical bytes are COMPACT-TLV objects |
@@ -17,7 +16,7 @@
 /// | `DB` | chaining, extended length, channel numbers given by the card or the terminal, four channels |
 /// | last | TCK |
 pub const ATR: &[u8] = &with_check([
-    0x3B, 0xD5, 0x18, 0x00, 0x80, 0xB1, 0xFE, 0x45, 0x1F, 0x03, 0x80, 0x73, 0xC0, 0x21, 0xDB, 0x00,
+    0x3B, 0xD5, 0x18, 0x00, 0x81, 0xB1, 0xFE, 0x45, 0x1F, 0x03, 0x80, 0x73, 0xC0, 0x21, 0xDB, 0x00,
 ]);
 
 /// Fills in TCK: the exclusive or of everything after TS is zero.
@@ -45,11 +44,5 @@ mod tests {
         let announced = usize::from(ATR[1] & 0x0F);
         assert_eq!(ATR.len(), 2 + interface_bytes + announced + 1);
         assert_eq!(ATR[10], 0x80);
-    }
-
-    /// TD1, TD2 and TD3: ascending, and T=15 is none (ISO/IEC 7816-3, 8.2.3).
-    #[test]
-    fn both_transmission_protocols_are_offered() {
-        assert_eq!([ATR[4], ATR[5], ATR[8]].map(|byte| byte & 0x0F), [0, 1, 15]);
     }
 }

@@ -40,10 +40,10 @@ class Host(contextlib.ExitStack):
         command = [self.programs / "cardhost", *words, "--data", self.data, "--json"]
         return run(command, stdin=stdin)
 
-    def desk(self, name, *keys, secure=False):
+    def desk(self, name, *keys, secure=False, protocol="apdu-gate"):
         """The desk of that name; made with a card of these (key reference, algorithm) at the first call."""
         if name not in self.desks:
-            desk = Desk(self, name, 35963 + 16 * len(self.desks), secure)
+            desk = Desk(self, name, 35963 + 16 * len(self.desks), secure, protocol)
             self.desks[name] = self.enter_context(desk)
             for key, algorithm in keys:
                 desk.create(key, algorithm)
@@ -71,9 +71,10 @@ class Host(contextlib.ExitStack):
 class Desk(contextlib.ExitStack):
     """A terminal: user, device, bridge, and a pcscd in a mount namespace of its own, so that it sees one card."""
 
-    def __init__(self, host, name, port, secure):
+    def __init__(self, host, name, port, secure, protocol):
         super().__init__()
         self.host, self.name, self.port, self.secure = host, name, port, secure
+        self.protocol = protocol
         self.directory = host.directory / name
         self.secrets = {}
 
@@ -129,7 +130,7 @@ class Desk(contextlib.ExitStack):
 
     def _start_bridge(self):
         # One reader: a second one would show PIV again, and clients that search all readers would find two keys.
-        argv = [*self._terminal(), "--json", "bridge", "--protocol", "apdu-gate", "--vpcd", f"127.0.0.1:{self.port}"]
+        argv = [*self._terminal(), "--json", "bridge", "--protocol", self.protocol, "--vpcd", f"127.0.0.1:{self.port}"]
         if self.secure:
             argv += ["--secure", "--askpass", self._askpass()]
         self.bridge = self.enter_context(Service(f"bridge-{self.name}", argv, self.host.directory))

@@ -11,6 +11,7 @@
 //! With `--secure` each reader's line puts every command and response into a pairing session with the card.
 
 mod access;
+mod atr;
 mod backoff;
 mod channel;
 mod line;
@@ -51,7 +52,8 @@ pub struct Bridge {
     /// vpcd's address; further reader slots use the next ports.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:35963")]
     vpcd: SocketAddr,
-    /// The protocol of each reader slot, in their order.
+    /// The protocol of each reader slot, in their order. Readers offer applications T=1; that of iso7816-t0 offers T=0
+    /// too, for those that ask for nothing else, as lpac does.
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', default_values = ["apdu-gate", "iso7816-t1"])]
     protocol: Vec<Protocol>,
     /// Longest wait for one answer of the card; then the application gets the status word 6F00.

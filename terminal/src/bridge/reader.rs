@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     access::Access,
+    atr,
     backoff::Backoff,
     channel::{Channel, ChannelError, Operation, Presence},
     line::Line,
@@ -236,7 +237,7 @@ impl Reader {
         request: Request,
     ) -> Result<(), Broken> {
         match request {
-            Request::Atr => vpcd.reply(atr).await?,
+            Request::Atr => vpcd.reply(&atr::on(self.protocol, atr)).await?,
             Request::PowerOn => line.operate(Operation::PowerOn).await?,
             Request::PowerOff => line.operate(Operation::PowerOff).await?,
             Request::Reset => line.operate(Operation::Reset).await?,
