@@ -10,6 +10,7 @@ use cardhost_wire::{
     control::{Answer, CardId, Command, Started},
     frame::FrameReader,
     launch::{self, Isolation},
+    layers::Layer,
     port::Protocol,
 };
 use jiff::Timestamp;
@@ -111,8 +112,8 @@ impl Cards {
         card.ask(|reply| Mail::Command { command, intent, reply }).await
     }
 
-    /// Makes sure that the launcher runs and accepts starts.
-    pub async fn ready(&self) -> Result<(), LauncherError> {
+    /// Makes sure that the launcher runs and accepts starts; which layers it has between its cards and the host.
+    pub async fn ready(&self) -> Result<Arc<[Layer]>, LauncherError> {
         self.0.launcher.ready().await
     }
 

@@ -3,6 +3,7 @@
 
 use std::{fs, io};
 
+use cardhost_wire::launch::UserIds;
 use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
@@ -29,13 +30,6 @@ pub enum MissingLayer {
     Locking(Errno),
 }
 
-/// Which layers, of all but the keys' own, a launcher would miss here. To be asked in a process that ends after it.
-pub fn missing() -> Vec<MissingLayer> {
-    let users = if may_become_others() { Ok(()) } else { Err(MissingLayer::CardUsers) };
-    let layers = [users, enter_namespaces(), enter_root()];
-    layers.into_iter().filter_map(Result::err).collect()
-}
-
 /// Leaves the daemon's session, so that a terminal's signals end the daemon first and the cards by it.
 pub fn leave_session() {
     // It fails only for a session's leader, who has left already.
@@ -45,13 +39,37 @@ pub fn leave_session() {
 /// CAP_SETGID and CAP_SETUID (capabilities(7)).
 const BECOME_OTHERS: u64 = 1 << 6 | 1 << 7;
 
-/// True if this process may become any user: then each card's process becomes one of its own. To be asked before
+/// The users that cards' processes become, if this process may become any user. To be asked before
 /// [`enter_namespaces`], in which a capability may mean less.
-pub fn may_become_others() -> bool {
+///
+/// # Errors
+/// [`MissingLayer::CardUsers`].
+pub fn users(wanted: UserIds) -> Result<UserIds, MissingLayer> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t"));
     let effective = effective.and_then(|set| u64::from_str_radix(set, 16).ok()).unwrap_or(0);
-    effective & BECOME_OTHERS == BECOME_OTHERS
+    if effective & BECOME_OTHERS == BECOME_OTHERS { Ok(wanted) } else { Err(MissingLayer::CardUsers) }
+}
+
+/// Whose the entered namespaces are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Namespaces {
+    /// The host's.
+    Hosts,
+    /// Those of a user namespace of the launcher's own.
+    OfOwnUser,
+}
+
+impl Namespaces {
+    /// One line for people.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Hosts => "network, IPC, UTS and mounts, empty, shared by all cards",
+            Self::OfOwnUser => {
+                "network, IPC, UTS and mounts, empty, in a user namespace of their own, shared by all cards"
+            }
+        }
+    }
 }
 
 /// Enters empty network, IPC and UTS namespaces: no interface, no queue, no segment, no name of the host; and a mount
@@ -59,17 +77,17 @@ pub fn may_become_others() -> bool {
 ///
 /// # Errors
 /// [`MissingLayer::Namespaces`].
-pub fn enter_namespaces() -> Result<(), MissingLayer> {
+pub fn enter_namespaces() -> Result<Namespaces, MissingLayer> {
     let own = CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWNS;
     let (user, group) = (geteuid(), getegid());
-    let entered = unshare(own).or_else(|_| {
+    let entered = unshare(own).map(|()| Namespaces::Hosts).or_else(|_| {
         unshare(own | CloneFlags::CLONE_NEWUSER)?;
         // Without its own name there it can make no folder; that shows in `enter_root`.
         let _ = keep_name(user.as_raw(), group.as_raw());
-        Ok(())
+        Ok(Namespaces::OfOwnUser)
     });
     entered.map_err(MissingLayer::Namespaces)
 }
