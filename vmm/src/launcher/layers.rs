@@ -13,7 +13,7 @@ use super::{
     LauncherError,
     control_groups::ControlGroups,
     host_keys,
-    isolation::{self, MissingLayer, Namespaces},
+    isolation::{self, CardUsers, MissingLayer, Namespaces},
     secret_pages::SecretPages,
 };
 use crate::card::priority;
@@ -23,7 +23,7 @@ pub struct Entered<'a> {
     /// How it keeps cards apart.
     pub isolation: Isolation,
     /// Whom cards become.
-    pub users: Result<UserIds, MissingLayer>,
+    pub users: Result<CardUsers, MissingLayer>,
     /// The namespaces.
     pub namespaces: Result<Namespaces, MissingLayer>,
     /// The parents of cards' control groups, if there are any.
@@ -41,7 +41,7 @@ impl Entered<'_> {
         let locked = self.swappable.map_or(Ok("in memory"), |why| Err(MissingLayer::Locking(why)));
         vec![
             layer(LayerName::VirtualMachine, virtual_machine(self.isolation)),
-            layer(LayerName::Users, self.users.map(users)),
+            layer(LayerName::Users, self.users),
             holds(LayerName::Capabilities, "none"),
             layer(LayerName::Namespaces, self.namespaces.map(Namespaces::describe)),
             layer(LayerName::Root, self.root.map(|()| "empty and read-only")),
@@ -60,8 +60,7 @@ impl Entered<'_> {
 /// # Errors
 /// The parent of the control groups cannot be used.
 pub fn trial(isolation: Isolation, parent: Option<&Path>) -> Result<Vec<Layer>, LauncherError> {
-    let users = isolation::users(UserIds::DEFAULT);
-    let namespaces = isolation::enter_namespaces();
+    let (namespaces, users) = isolation::enter_namespaces(UserIds::DEFAULT);
     let groups = parent.map(ControlGroups::open).transpose()?;
     let root = isolation::enter_root();
     let pages = SecretPages::new(host_keys::LENGTH)
@@ -86,10 +85,6 @@ fn virtual_machine(isolation: Isolation) -> Result<&'static str, &'static str> {
         Isolation::MicroVm => Ok("one for each card, by KVM"),
         Isolation::Process => Err("cards are processes: the host's kernel alone keeps them in"),
     }
-}
-
-fn users(UserIds { first, count }: UserIds) -> String {
-    format!("each card's process its own, of {first}-{}", first.saturating_add(count.saturating_sub(1)))
 }
 
 fn slices() -> Result<&'static str, &'static str> {

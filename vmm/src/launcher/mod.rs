@@ -21,6 +21,8 @@ mod layers;
 mod root;
 pub mod secret_pages;
 mod spawn;
+mod subordinate;
+mod user_namespace;
 
 use std::{
     collections::HashMap,
@@ -43,7 +45,7 @@ use backend::{Backend, open_kvm};
 use cardhost_wire::{
     boot::MEMORY_SIZE,
     control::{self, HostMessage, Launch},
-    launch::{Isolation, Refusal, Reply, Request, Start, UserIds, VERSION},
+    launch::{Hello, Isolation, Refusal, Reply, Request, Start, UserIds, VERSION},
     layers::Layer,
 };
 use control_groups::{ControlGroups, ControlGroupsError};
@@ -176,13 +178,17 @@ impl Launcher {
             return Err(LauncherError::Version);
         }
         let image = Image::load(&contents(image)?, hello.measurement)?;
+        Self::prepare(socket, &hello, image)
+    }
+
+    fn prepare(socket: OwnedFd, hello: &Hello, image: Image) -> Result<Self, LauncherError> {
         let backend = Backend::prepare(hello.isolation, &image)?;
         if hello.isolation == Isolation::Process {
             adopt_guests()?;
         }
-        let users = isolation::users(hello.card_users);
-        let card_users = users.as_ref().ok().copied();
-        let namespaces = isolation::enter_namespaces();
+        let (namespaces, users) = isolation::enter_namespaces(hello.card_users);
+        no_new_privileges()?;
+        let card_users = users.as_ref().ok().map(|users| users.ids);
         let host_keys = HostKeys::open(Path::new(&hello.host_key))?;
         let groups = hello.control_group.as_deref().map(Path::new).map(ControlGroups::open).transpose()?;
         let entered = Entered {
@@ -373,8 +379,12 @@ fn log(line: &str) {
 }
 
 fn harden() -> Result<(), LauncherError> {
-    let hardened = prctl::set_dumpable(false).and_then(|()| prctl::set_no_new_privs());
-    hardened.map_err(|source| LauncherError::System { what: "prctl", source })
+    prctl::set_dumpable(false).map_err(|source| LauncherError::System { what: "prctl", source })
+}
+
+/// Not before the users of cards are mapped, for which a program may need a privilege.
+fn no_new_privileges() -> Result<(), LauncherError> {
+    prctl::set_no_new_privs().map_err(|source| LauncherError::System { what: "prctl", source })
 }
 
 /// The guest of a card's process that has ended becomes the launcher's child, which takes note of its end.

@@ -1,6 +1,11 @@
 //! The layers that a launcher tells of are those that its cards have: compared with what `/proc` says of a card.
 
-use std::{fs, os::unix::fs::chown, process::Command};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, chown},
+    path::Path,
+    process::Command,
+};
 
 use cardhost_wire::{
     launch::Isolation,
@@ -78,17 +83,90 @@ const ORDINARY: &str =
 const BARE: &str = "echo 0 >/proc/sys/user/max_user_namespaces
     exec setpriv --inh-caps=-all --bounding-set=-all \"$0\"";
 
+/// The same with the two privileges that systemd's AmbientCapabilities= gives.
+const PRIVILEGED: &str = "exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all,+setuid,+setgid \\
+    --ambient-caps=-all,+setuid,+setgid --bounding-set=-all,+setuid,+setgid \"$0\"";
+/// The same with ids set aside, for which a program takes a privilege.
+const WITH_IDS: &str = "mount --bind \"$1\" /etc/subuid && mount --bind \"$1\" /etc/subgid &&
+    exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \"$0\"";
+const SET_ASIDE: &str = "nobody:400000:65536\n";
+
 #[test]
 fn an_ordinary_users_layers_are_told_as_they_are() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    let mut command = Command::new("sh");
-    command.args(["-c", ORDINARY, PROGRAM]);
-    let launcher = Launcher::run(command);
-    chown(launcher.folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-    let layers = ready(&launcher);
+    let layers = ready(&ordinary(ORDINARY));
     assert!(!holds(&layers, LayerName::Users));
+}
+
+#[test]
+fn two_privileges_are_enough_for_users_of_cards() {
+    if !nix::unistd::geteuid().is_root() || !user_namespaces() {
+        return;
+    }
+    let launcher = ordinary(PRIVILEGED);
+    let layers = ready(&launcher);
+    for there in [LayerName::Users, LayerName::Namespaces, LayerName::Root] {
+        assert!(holds(&layers, there), "{there:?}");
+    }
+    let card = launcher.card().started();
+    launcher.kill(card.instance);
+    assert_eq!(launcher.ended(card.instance), (None, Some(9)), "the launcher may end it");
+}
+
+#[test]
+fn ids_set_aside_are_enough_for_users_of_cards() {
+    if !nix::unistd::geteuid().is_root() || !user_namespaces() || !ids_can_be_set_aside() {
+        return;
+    }
+    let ids = tempfile::NamedTempFile::new().unwrap();
+    fs::write(ids.path(), SET_ASIDE).unwrap();
+    fs::set_permissions(ids.path(), Permissions::from_mode(0o644)).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", WITH_IDS, PROGRAM]).arg(ids.path());
+    let launcher = given_away(Launcher::run(command));
+    let layers = ready(&launcher);
+    assert!(holds(&layers, LayerName::Users), "{layers:?}");
+    let card = launcher.card().started();
+    let status = fs::read_to_string(format!("/proc/{}/status", card.pid)).unwrap();
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap().split_whitespace();
+    assert!(users.clone().count() == 4 && users.clone().all(|user| (400_000..465_536).contains(&user.parse().unwrap())));
+    launcher.kill(card.instance);
+    assert_eq!(launcher.ended(card.instance), (None, Some(9)), "the launcher may end it");
+}
+
+fn ordinary(script: &str) -> Launcher {
+    let mut command = Command::new("sh");
+    command.args(["-c", script, PROGRAM]);
+    given_away(Launcher::run(command))
+}
+
+/// With a folder that an ordinary user may write.
+fn given_away(launcher: Launcher) -> Launcher {
+    chown(launcher.folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    launcher
+}
+
+/// True if an ordinary user may have a namespace of its own; else says that the test does not run.
+fn user_namespaces() -> bool {
+    let mut command = Command::new("setpriv");
+    let nobody = NOBODY.to_string();
+    command.args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups", "unshare", "--user", "true"]);
+    let given = command.status().is_ok_and(|end| end.success());
+    if !given {
+        eprintln!("NOT RUN: ordinary users have no user namespaces here");
+    }
+    given
+}
+
+fn ids_can_be_set_aside() -> bool {
+    let needed = ["/usr/bin/newuidmap", "/usr/bin/newgidmap", "/etc/subuid", "/etc/subgid"];
+    let missing = needed.into_iter().find(|path| !Path::new(path).exists());
+    if let Some(missing) = missing {
+        eprintln!("NOT RUN: there is no {missing} (package uidmap)");
+    }
+    missing.is_none()
 }
 
 #[test]
