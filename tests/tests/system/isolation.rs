@@ -97,8 +97,8 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// The folders of this name.
 fn folders(below: &Path, name: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(below) else { return Vec::new() };
-    let folders = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir());
-    folders.flat_map(|path| if path.ends_with(name) { vec![path] } else { folders(&path, name) }).collect()
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir());
+    paths.flat_map(|path| if path.ends_with(name) { vec![path] } else { folders(&path, name) }).collect()
 }
 
 /// Removes the parents that a launcher has made.

@@ -20,7 +20,9 @@ use super::{
 #[derive(Debug, thiserror::Error)]
 pub enum MissingLayer {
     /// No user for each card.
-    #[error("all cards run as the daemon's user, for want of CAP_SETUID and CAP_SETGID or of ids in /etc/subuid and /etc/subgid")]
+    #[error(
+        "all cards run as the daemon's user, for want of CAP_SETUID and CAP_SETGID or of ids in /etc/subuid and /etc/subgid"
+    )]
     CardUsers,
     /// No namespaces.
     #[error("cards share the host's network, IPC, UTS and mount namespaces: {0}")]

@@ -74,7 +74,11 @@ impl Mapper {
 ///
 /// # Errors
 /// The host gives no user namespaces.
-pub fn enter(others: CloneFlags, mapper: Option<&Mapper>, wanted: UserIds) -> Result<Option<CardUsers>, Errno> {
+pub fn enter(
+    others: CloneFlags,
+    mapper: Option<&Mapper>,
+    wanted: UserIds,
+) -> Result<Option<CardUsers>, Errno> {
     let own = (geteuid(), getegid());
     let waiting = mapper.and_then(|mapper| Waiting::fork(mapper, mapper.users(wanted).ids, own).ok());
     unshare(others | CloneFlags::CLONE_NEWUSER)?;

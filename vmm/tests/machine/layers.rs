@@ -131,7 +131,10 @@ fn ids_set_aside_are_enough_for_users_of_cards() {
     let card = launcher.card().started();
     let status = fs::read_to_string(format!("/proc/{}/status", card.pid)).unwrap();
     let users = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap().split_whitespace();
-    assert!(users.clone().count() == 4 && users.clone().all(|user| (400_000..465_536).contains(&user.parse().unwrap())));
+    assert!(
+        users.clone().count() == 4
+            && users.clone().all(|user| (400_000..465_536).contains(&user.parse().unwrap()))
+    );
     launcher.kill(card.instance);
     assert_eq!(launcher.ended(card.instance), (None, Some(9)), "the launcher may end it");
 }
