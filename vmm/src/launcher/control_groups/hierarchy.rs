@@ -76,13 +76,22 @@ impl Hierarchy {
             return Ok(None);
         }
         let path = mount.folder(group);
-        let folder = folder(&path)?;
-        let mut hierarchy = Self { version: mount.version, controllers, path, folder };
-        if hierarchy.version == Version::Two {
+        let made = make_folder(&path)?;
+        let opened = Self::opened(mount.version, controllers, &path);
+        if made && opened.is_err() {
+            // The error is what matters.
+            let _ = fs::remove_dir(&path);
+        }
+        opened.map(Some)
+    }
+
+    fn opened(version: Version, controllers: Vec<Controller>, path: &Path) -> Result<Self, GroupError> {
+        let mut hierarchy = Self { version, controllers, path: path.into(), folder: locked(path)? };
+        if version == Version::Two {
             hierarchy.give_on()?;
         }
         hierarchy.rehearse()?;
-        Ok(Some(hierarchy))
+        Ok(hierarchy)
     }
 
     /// Has groups below the parent bounded by what is wanted, as far as its own parent lets it.
@@ -204,13 +213,17 @@ fn give(group: &Path, controller: Controller) -> io::Result<()> {
     fs::write(group.join(SUBTREE), format!("+{}", controller.name()))
 }
 
-/// The folder, locked.
-fn folder(path: &Path) -> Result<File, GroupError> {
-    let refused = |what| move |source| GroupError::Refused { path: path.into(), what, source };
+/// True if it was not there.
+fn make_folder(path: &Path) -> Result<bool, GroupError> {
     match fs::create_dir(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(refused("make it")(error)),
-        _ => Ok(()),
-    }?;
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(source) => Err(GroupError::Refused { path: path.into(), what: "make it", source }),
+    }
+}
+
+fn locked(path: &Path) -> Result<File, GroupError> {
+    let refused = |what| move |source| GroupError::Refused { path: path.into(), what, source };
     let folder = File::open(path).map_err(refused("open it"))?;
     match folder.try_lock() {
         Ok(()) => Ok(folder),
