@@ -30,13 +30,13 @@ const PEERS: [&str; 7] = [
     "here a card is a process of its own under seccomp, and its guest a whole card OS:",
 ];
 
-/// Measures with this many cards.
-pub fn measure(effort: Effort, cards: usize) -> Result<Report> {
+/// Measures with this many cards, with control groups below `parent` if one is given.
+pub fn measure(effort: Effort, cards: usize, parent: Option<&str>) -> Result<Report> {
     limits::make_room(cards)?;
     let exchanges = (effort.turns * effort.fast).max(cards);
     let floor = floor(&Kvm::open()?, cards, exchanges)?;
     let before = memory::available()?;
-    let launcher = Launcher::start()?;
+    let launcher = Launcher::start(parent)?;
     let mut first = vec![Card::start(launcher.card()?)?];
     launcher.take_started()?;
     let alone = in_turn(&mut first, exchanges, transmit)?.percentile(50);

@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use cardhost_wire::{
     frame::{FrameReader, framed},
-    launch::{self, Isolation, Reply, Request, Start, UserIds},
+    launch::{self, Hello, Isolation, Reply, Request, Start, UserIds},
     link::{self, Header, Kind},
     port::Port,
 };
@@ -44,20 +44,22 @@ struct Process {
 }
 
 impl Launcher {
-    /// Starts the program that is embedded in this one, on the guest that is.
-    pub fn start() -> Result<Self> {
+    /// Starts the program that is embedded in this one, on the guest that is; cards have control groups below `parent` if
+    /// one is given.
+    pub fn start(parent: Option<&str>) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let (socket, child) = spawn()?;
         let started = AtomicU64::new(0);
         let launcher = Self(Arc::new(Process { socket, child, started, host_key: directory }));
         let guest = in_memory("cardhost-guest", cardhost_image::GUEST)?;
-        let hello = Request::Hello {
+        let hello = Request::Hello(Hello {
             version: launch::VERSION,
             host_key: launcher.0.host_key.path().join("host.key").to_string_lossy().into_owned(),
             measurement: cardhost_image::GUEST_SHA256,
             card_users: UserIds::DEFAULT,
             isolation: Isolation::MicroVm,
-        };
+            control_group: parent.map(str::to_owned),
+        });
         launcher.send(&hello, guest.as_raw_fd())?;
         match launcher.receive()? {
             Reply::Ready { .. } => Ok(launcher),

@@ -64,12 +64,14 @@ struct Arguments {
 #[derive(Subcommand)]
 enum What {
     /// From the request to start a card to its first answer.
-    Start,
+    Start(Groups),
     /// Many live cards: memory, starts and round trips among them. Two process ids and a descriptor each.
     Density {
         /// How many.
         #[arg(long, default_value_t = 1_000)]
         cards: usize,
+        #[command(flatten)]
+        groups: Groups,
     },
     /// From an APDU for a parked card to its answer, among many registered cards.
     ///
@@ -93,6 +95,14 @@ enum What {
     TlsEcho,
 }
 
+/// What `cardhost serve` may be told as well.
+#[derive(clap::Args)]
+struct Groups {
+    /// Each card in a control group below this one.
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<String>,
+}
+
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let effort = if arguments.quick { Effort::QUICK } else { Effort::FULL };
@@ -100,8 +110,8 @@ fn main() -> anyhow::Result<()> {
         stay_on_one_core()?;
     }
     let report = match arguments.what {
-        What::Start => start::measure(effort)?,
-        What::Density { cards } => density::measure(effort, cards)?,
+        What::Start(groups) => start::measure(effort, groups.cgroup.as_deref())?,
+        What::Density { cards, groups } => density::measure(effort, cards, groups.cgroup.as_deref())?,
         What::Wake { registered } => wake::measure(effort, registered)?,
         What::Latency => latency::measure(effort)?,
         What::Commit => commit::measure(effort)?,

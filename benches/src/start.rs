@@ -12,12 +12,12 @@ use crate::{
     launcher::{Launcher, Link},
 };
 
-/// Measures it.
-pub fn measure(effort: Effort) -> Result<Report> {
+/// Measures it, with control groups below `parent` if one is given.
+pub fn measure(effort: Effort, parent: Option<&str>) -> Result<Report> {
     let kvm = Kvm::open()?;
     // While a vCPU lives, making another is faster; the launcher keeps one too.
     let _kept = kvm.machine()?;
-    let launcher = Launcher::start()?;
+    let launcher = Launcher::start(parent)?;
     let (mut starts, mut floors) = (Samples::default(), Samples::default());
     for _ in 0..effort.turns * effort.slow {
         let card = starts.time(|| first_answer(&launcher))?;

@@ -63,6 +63,7 @@ fn launcher(directory: &Path, image: Image) -> Launcher {
         host_key,
         card_users: UserIds::DEFAULT,
         isolation: isolation(),
+        control_group: None,
         cpu_budget_ms: 10_000,
         default_keys: false,
     })

@@ -85,6 +85,7 @@ fn launcher(directory: &Path) -> Launcher {
         host_key: directory.join("host.key"),
         card_users: UserIds::DEFAULT,
         isolation: Isolation::MicroVm,
+        control_group: None,
         cpu_budget_ms: 10_000,
         default_keys: false,
     };

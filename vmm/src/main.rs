@@ -1,8 +1,9 @@
 //! `cardhost-vmm`: started by the daemon, with the launcher's socket as its standard input.
 
-use std::{io::IsTerminal, os::fd::AsFd, process::ExitCode};
+use std::{io::IsTerminal, os::fd::AsFd, path::Path, process::ExitCode};
 
-use cardhost_vmm::launcher::{self, explain, isolation::MissingLayer};
+use cardhost_vmm::launcher::{self, explain};
+use cardhost_wire::layers::Layer;
 
 const HELP: &str = "\
 cardhost-vmm - the microVM launcher of cardhost
@@ -10,16 +11,20 @@ cardhost-vmm - the microVM launcher of cardhost
 It is started by `cardhost serve`, with a socket as its standard input, and forks one process per card.
 It has no use of its own but:
 
-  --check     make one virtual machine and say whether cards can run on this host,
-              and which layers of their isolation would be missing
-  --version   print the version
-  --help      print this text";
+  --check [CGROUP]  make one virtual machine and say whether cards can run on this host,
+                    and which layers of isolation they would have, with control groups
+                    below CGROUP if it is given
+  --version         print the version
+  --help            print this text";
 
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
+    let (what, group) = (std::env::args().nth(1), std::env::args().nth(2));
+    match what.as_deref() {
         None if std::io::stdin().is_terminal() => usage(ExitCode::from(2)),
         None => serve(),
-        Some("--check") => end(launcher::check().map(|missing| report(&missing))),
+        Some("--check") => {
+            end(launcher::check(group.as_deref().map(Path::new)).map(|layers| report(&layers)))
+        }
         Some("--version") => {
             println!("cardhost-vmm {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -36,9 +41,9 @@ fn serve() -> ExitCode {
     }
 }
 
-fn report(missing: &[MissingLayer]) {
+fn report(layers: &[Layer]) {
     println!("cards can run here");
-    missing.iter().for_each(|layer| println!("layer missing: {layer}"));
+    layers.iter().for_each(|layer| println!("{layer}"));
 }
 
 fn end<E: std::error::Error>(result: Result<(), E>) -> ExitCode {

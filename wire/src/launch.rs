@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     codec::message,
     control::CardId,
+    layers::Layer,
     wrapping::{KeyReply, KeyRequest},
 };
 
 /// Version of this protocol.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 /// Longest message.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
@@ -23,18 +24,7 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// First message, with the guest image's descriptor (a sealed memfd) as SCM_RIGHTS.
-    Hello {
-        /// [`VERSION`].
-        version: u16,
-        /// File of the host's wrapping keys (0600); made if it is not there.
-        host_key: String,
-        /// SHA-256 of the guest image; the launcher checks it.
-        measurement: [u8; 32],
-        /// Whom the cards' processes become, where the launcher may make them somebody else.
-        card_users: UserIds,
-        /// How cards are to be kept apart.
-        isolation: Isolation,
-    },
+    Hello(Hello),
     /// Start a card, with one end of its link ([`crate::link`]) as SCM_RIGHTS.
     Start(Start),
     /// End the card's process now.
@@ -46,6 +36,24 @@ pub enum Request {
     Keys(KeyRequest),
 }
 message!(Request);
+
+/// What a launcher is to be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`].
+    pub version: u16,
+    /// File of the host's wrapping keys (0600); made if it is not there.
+    pub host_key: String,
+    /// SHA-256 of the guest image; the launcher checks it.
+    pub measurement: [u8; 32],
+    /// Whom the cards' processes become, where the launcher may make them somebody else.
+    pub card_users: UserIds,
+    /// How cards are to be kept apart.
+    pub isolation: Isolation,
+    /// The parent of the cards' control groups, from the root of each hierarchy, or below the launcher's own group if
+    /// it begins with no `/`. Without it cards have no groups of their own.
+    pub control_group: Option<String>,
+}
 
 /// What keeps cards apart from their host and from each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +124,8 @@ pub enum Reply {
     Ready {
         /// How it keeps cards apart: as it was asked to.
         isolation: Isolation,
+        /// What else it has entered, and what this host does not give; each layer once.
+        layers: Vec<Layer>,
     },
     /// The launcher cannot work at all; it ends.
     Unusable(String),

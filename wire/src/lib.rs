@@ -13,6 +13,7 @@
 //! | [`control`] | daemon, launcher ↔ guest | the host's control stream |
 //! | [`link`] | daemon ↔ microVM process | multiplexed vsock streams on one Unix socket |
 //! | [`launch`] | daemon ↔ launcher | starting and ending microVMs |
+//! | [`layers`] | daemon ↔ launcher | what keeps cards apart on this host |
 //! | [`wrapping`] | daemon ↔ launcher | the keys that wrap card keys |
 //! | [`image_policy`] | daemon ↔ launcher | the guest images that may have a card's key |
 #![no_std]
@@ -29,6 +30,7 @@ pub mod frame;
 pub mod image_policy;
 pub mod key;
 pub mod launch;
+pub mod layers;
 pub mod link;
 pub mod pairing;
 pub mod port;

@@ -8,6 +8,7 @@ use std::{
 use cardhost_wire::{
     control::{Answer, Command},
     launch::Isolation,
+    layers::Layer,
     port::Protocol,
 };
 use tokio::sync::{Notify, Semaphore};
@@ -85,8 +86,8 @@ impl Cards {
         card.ask(|reply| Mail::Command { command, intent, reply }).await
     }
 
-    /// Makes sure that the launcher runs and accepts starts.
-    pub async fn ready(&self) -> Result<(), LauncherError> {
+    /// Makes sure that the launcher runs and accepts starts; which layers it has between its cards and the host.
+    pub async fn ready(&self) -> Result<Arc<[Layer]>, LauncherError> {
         self.0.launcher.ready().await
     }
 

@@ -105,18 +105,23 @@ pub struct Client {
 }
 
 impl Client {
+    /// A client that is not logged in; with a device's identity its connections are mutually authenticated.
+    pub fn anonymous(url: &str, ca_pem: &str, device: Option<DeviceIdentity>) -> Result<Self, ClientError> {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls(ca_pem, device)?)
+            .timeout(ANSWER)
+            .no_proxy()
+            .build()
+            .map_err(|error| ClientError::Trust(error.into()))?;
+        Ok(Self { http, url: url.to_owned(), token: Zeroizing::default() })
+    }
+
     /// Logs in; with a device's identity the connection is mutually authenticated.
     pub async fn log_in(
         credentials: &Credentials,
         device: Option<DeviceIdentity>,
     ) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls(&credentials.ca_pem, device)?)
-            .timeout(ANSWER)
-            .no_proxy()
-            .build()
-            .map_err(|error| ClientError::Trust(error.into()))?;
-        let mut client = Self { http, url: credentials.url.clone(), token: Zeroizing::default() };
+        let mut client = Self::anonymous(&credentials.url, &credentials.ca_pem, device)?;
         let login = json!({ "user": credentials.user, "password": *credentials.password });
         let session = client.post("/v1/sessions", &login).await?;
         client.token = Zeroizing::new(session["token"].as_str().unwrap_or_default().into());

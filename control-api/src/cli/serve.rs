@@ -57,6 +57,15 @@ pub struct Serve {
     /// that is taken over in; every listing and the log say `process`.
     #[arg(long)]
     insecure_process_isolation: bool,
+    /// Control group below which each card gets one of its own: 16 MiB of memory without swap, half of a processor, 4
+    /// processes. None unless given.
+    ///
+    /// Named from the root of the host's control groups (`/cardhost`), or without `/` below the daemon's own group; of
+    /// version 1 or 2, whichever is mounted. It is made if it is not there, must be writable, and no other daemon may use it; of
+    /// version 2 it must have no processes of its own. If it cannot be used no card runs. A group costs each card some
+    /// memory and its start some time: docs/isolation.md has figures, and a unit for an ordinary user's daemon.
+    #[arg(long, value_name = "PATH", env = "CARDHOST_CGROUP")]
+    cgroup: Option<PathBuf>,
     #[command(flatten)]
     cards: CardOptions,
     /// Development only: new cards get the well-known PIN 123456, PUK 12345678 and keys. Loopback only.
@@ -189,6 +198,7 @@ impl Serve {
             card_users: self.card_users,
             guest_image: self.cards.guest_image.clone(),
             isolation: isolation(self.insecure_process_isolation),
+            control_group: self.cgroup,
             cards: self.cards.settings(),
             quotas: self.cards.quotas(),
             default_keys: self.default_keys,

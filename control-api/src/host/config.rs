@@ -28,6 +28,8 @@ pub struct Config {
     pub guest_image: Option<PathBuf>,
     /// What keeps cards apart: microVMs, unless the operator accepts less.
     pub isolation: Isolation,
+    /// The parent of the cards' control groups; without it cards have none.
+    pub control_group: Option<PathBuf>,
     /// Development only: new cards have the well-known PIN and keys. Refused with a public listener.
     pub default_keys: bool,
     /// When cards park, how many may be live, how fast they take APDUs, whether a new guest image takes them over.

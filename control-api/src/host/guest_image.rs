@@ -37,5 +37,6 @@ fn contents(path: &Path) -> io::Result<Vec<u8>> {
 /// Has the launcher run an operator's image to where cards begin: what does not get there is no guest.
 pub(super) async fn try_out(cards: &Cards, file: Option<&Path>) -> Result<(), StartError> {
     let Some(path) = file else { return Ok(()) };
-    cards.ready().await.map_err(|source| StartError::GuestImage { path: path.into(), source })
+    let ready = cards.ready().await;
+    ready.map(drop).map_err(|source| StartError::GuestImage { path: path.into(), source })
 }

@@ -229,6 +229,7 @@ fn launcher(config: &Config, directory: &DataDir) -> Result<Launcher, StartError
         host_key: directory.host_key(),
         card_users: config.card_users,
         isolation: config.isolation,
+        control_group: config.control_group.clone(),
         cpu_budget_ms: CPU_BUDGET_MS,
         default_keys: config.default_keys,
     };

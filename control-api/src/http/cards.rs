@@ -65,7 +65,7 @@ pub(super) struct CardEntry {
 /// What keeps cards apart.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-enum IsolationName {
+pub(super) enum IsolationName {
     /// A virtual machine.
     Microvm,
     /// Only a process: the host runs without virtual machines.

@@ -8,6 +8,7 @@
 //!
 //! The program runs from a sealed memfd, so that what runs is what this daemon was built with.
 
+mod layers;
 mod process;
 mod supervisor;
 
@@ -16,6 +17,7 @@ use std::{borrow::Cow, io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 use cardhost_wire::{
     control::CardId,
     launch::{self, Isolation, UserIds},
+    layers::Layer,
     wrapping::{ImageStep, KeyFault, KeyReply, KeyRequest, WrappedCard},
 };
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, mpsc, oneshot};
@@ -56,6 +58,8 @@ pub struct Config {
     pub card_users: UserIds,
     /// What keeps cards apart.
     pub isolation: Isolation,
+    /// The parent of the cards' control groups; without it cards have none.
+    pub control_group: Option<PathBuf>,
     /// CPU time a guest may use for one exchange, milliseconds.
     pub cpu_budget_ms: u32,
     /// Development only: new cards are born with the well-known PIN, PUK and keys.
@@ -147,7 +151,7 @@ impl Drop for Instance {
 }
 
 enum Order {
-    Ready(oneshot::Sender<Result<(), LauncherError>>),
+    Ready(oneshot::Sender<Result<Arc<[Layer]>, LauncherError>>),
     Start(CardStart, OwnedFd, oneshot::Sender<Result<Instance, LauncherError>>),
     Keys(KeyRequest, oneshot::Sender<Result<KeyReply, LauncherError>>),
     Kill(u64),
@@ -183,8 +187,8 @@ impl Launcher {
         self.isolation
     }
 
-    /// Makes sure that the launcher runs and accepts starts.
-    pub async fn ready(&self) -> Result<(), LauncherError> {
+    /// Makes sure that the launcher runs and accepts starts; which layers it has between its cards and the host.
+    pub async fn ready(&self) -> Result<Arc<[Layer]>, LauncherError> {
         self.ask(Order::Ready).await
     }
 

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use cardhost_wire::launch::{MAX_MESSAGE, Reply, Request, VERSION};
+use cardhost_wire::{
+    launch::{Hello, MAX_MESSAGE, Reply, Request, VERSION},
+    layers::Layer,
+};
 use nix::{
     fcntl::{FcntlArg, SealFlag, fcntl},
     sys::{
@@ -41,21 +44,24 @@ impl Program {
         Ok(Self { vmm, guest, config })
     }
 
-    /// Starts the process and waits until it is ready.
-    pub(super) async fn start(&self) -> Result<Process, LauncherError> {
+    /// Starts the process and waits until it is ready. What it says of the layers between cards and host comes with it.
+    pub(super) async fn start(&self) -> Result<(Process, Vec<Layer>), LauncherError> {
         let mut process = self.spawn().map_err(|error| LauncherError::Spawn(error.into()))?;
         // The launcher reads from the offset that it shares with this descriptor.
         (&self.guest).rewind().map_err(|error| LauncherError::Spawn(error.into()))?;
-        let hello = Request::Hello {
+        let hello = Request::Hello(Hello {
             version: VERSION,
             host_key: self.config.host_key.to_string_lossy().into_owned(),
             measurement: self.config.image.guest_sha256,
             card_users: self.config.card_users,
             isolation: self.config.isolation,
-        };
+            control_group: self.config.control_group.as_ref().map(|path| path.to_string_lossy().into_owned()),
+        });
         process.send(&hello, Some(self.guest.as_fd())).await?;
         match time::timeout(READY_TIMEOUT, process.receive()).await {
-            Ok(Ok(Reply::Ready { isolation })) if isolation == self.config.isolation => Ok(process),
+            Ok(Ok(Reply::Ready { isolation, layers })) if isolation == self.config.isolation => {
+                Ok((process, layers))
+            }
             Ok(Ok(Reply::Unusable(why))) => Err(LauncherError::Unusable(bounded(why))),
             Ok(Ok(_)) => Err(LauncherError::Protocol),
             Ok(Err(error)) => Err(error),

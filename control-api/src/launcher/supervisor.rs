@@ -3,11 +3,13 @@
 use std::{
     collections::{HashMap, VecDeque},
     os::fd::{AsFd as _, OwnedFd},
+    sync::Arc,
     time::Duration,
 };
 
 use cardhost_wire::{
     launch::{Isolation, Reply, Request, Start},
+    layers::Layer,
     wrapping::{KeyReply, KeyRequest},
 };
 use tokio::{
@@ -16,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    CardStart, Ending, Instance, LauncherError, Order,
+    CardStart, Ending, Instance, LauncherError, Order, layers,
     process::{Process, Program},
 };
 
@@ -58,6 +60,7 @@ enum State {
 
 struct Serving {
     process: Process,
+    layers: Arc<[Layer]>,
     starting: HashMap<u64, Answer>,
     running: HashMap<u64, oneshot::Sender<Ending>>,
     /// Who waits for answers about keys; they come in the order of the requests.
@@ -74,7 +77,9 @@ struct Supervisor {
 impl Supervisor {
     async fn take(&mut self, order: Order) {
         match order {
-            Order::Ready(answer) => drop(answer.send(self.serving().await.map(drop))),
+            Order::Ready(answer) => {
+                drop(answer.send(self.serving().await.map(|serving| serving.layers.clone())));
+            }
             Order::Start(start, link, answer) => self.start(start, link, answer).await,
             Order::Keys(request, answer) => self.keys(request, answer).await,
             Order::Kill(instance) => self.kill(instance).await,
@@ -90,7 +95,7 @@ impl Supervisor {
         }
         if !matches!(self.state, State::Serving(_)) {
             self.state = match self.program.start().await {
-                Ok(process) => State::serving(process, self.program.config.isolation),
+                Ok((process, layers)) => State::serving(process, layers, self.program.config.isolation),
                 Err(error) => State::failed(error),
             };
         }
@@ -171,13 +176,14 @@ impl Supervisor {
 }
 
 impl State {
-    fn serving(process: Process, isolation: Isolation) -> Self {
+    fn serving(process: Process, layers: Vec<Layer>, isolation: Isolation) -> Self {
         tracing::info!(pid = process.pid(), isolation = isolation.name(), "the launcher accepts starts");
         if isolation == Isolation::Process {
             tracing::warn!("cards are processes, not microVMs: only the host's kernel keeps them in");
         }
+        layers::tell(&layers);
         let (starting, running, keys) = Default::default();
-        Self::Serving(Box::new(Serving { process, starting, running, keys }))
+        Self::Serving(Box::new(Serving { process, layers: layers.into(), starting, running, keys }))
     }
 
     fn failed(error: LauncherError) -> Self {

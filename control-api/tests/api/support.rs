@@ -45,6 +45,7 @@ pub fn config(data: &Path) -> Config {
         card_users: UserIds::DEFAULT,
         guest_image: None,
         isolation: isolation(),
+        control_group: None,
         cards: Settings::default(),
         quotas: Quotas::default(),
         default_keys: false,

@@ -8,6 +8,7 @@ mod durability;
 mod every_write;
 mod foreign_authority;
 mod host_key;
+mod isolation;
 mod life_cycle;
 mod memory;
 mod pairing;

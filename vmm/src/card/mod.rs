@@ -8,6 +8,7 @@
 //!
 //! In steady state one exchange is: one exit (the doorbell), one write to the link, one read from it.
 
+mod capabilities;
 pub mod crash;
 pub mod link;
 pub mod machine;

@@ -52,18 +52,29 @@ impl Priority {
     }
 }
 
-#[expect(unsafe_code, reason = "the system call has no wrapper")]
+/// True if the scheduler obeys slices. The calling thread has had a long one then, and none any more.
+pub fn is_obeyed() -> bool {
+    let mut own = Priority::new(0);
+    own.lower();
+    let obeyed = told(0).is_ok_and(|now| now.sched_runtime == PATIENT);
+    own.restore();
+    obeyed
+}
+
+/// What is to be set again, but for the slice: the system's own.
 fn attributes(thread: libc::pid_t) -> io::Result<libc::sched_attr> {
+    Ok(libc::sched_attr { sched_runtime: BRISK, ..told(thread)? })
+}
+
+/// What the kernel has for a thread; it tells a slice of its own as its base slice.
+#[expect(unsafe_code, reason = "the system call has no wrapper")]
+fn told(thread: libc::pid_t) -> io::Result<libc::sched_attr> {
     let size = size_of::<libc::sched_attr>() as libc::c_uint;
     // SAFETY: a structure of numbers may be all zeros.
     let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel writes at most `size` bytes to the structure, which is that long.
     let done = unsafe { libc::syscall(libc::SYS_sched_getattr, thread, &raw mut attributes, size, 0) };
-    if done != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    attributes.sched_runtime = BRISK;
-    Ok(attributes)
+    if done == 0 { Ok(attributes) } else { Err(io::Error::last_os_error()) }
 }
 
 #[expect(unsafe_code, reason = "the system call has no wrapper")]
@@ -77,17 +88,8 @@ fn set_attributes(thread: libc::pid_t, attributes: &libc::sched_attr) -> io::Res
 mod tests {
     use super::*;
 
-    /// What the kernel has for the calling thread; it tells a slice of its own as its base slice.
     fn slice() -> u64 {
-        // SAFETY is that of `attributes`, which hides the slice.
-        #[expect(unsafe_code, reason = "the system call has no wrapper")]
-        let now = unsafe {
-            let mut now: libc::sched_attr = std::mem::zeroed();
-            let size = size_of::<libc::sched_attr>() as libc::c_uint;
-            assert_eq!(libc::syscall(libc::SYS_sched_getattr, 0, &raw mut now, size, 0), 0);
-            now
-        };
-        now.sched_runtime
+        told(0).unwrap().sched_runtime
     }
 
     #[test]
@@ -100,6 +102,8 @@ mod tests {
         }
         assert_eq!(slice(), PATIENT);
         priority.restore();
+        assert_eq!(slice(), before);
+        assert!(is_obeyed());
         assert_eq!(slice(), before);
     }
 }

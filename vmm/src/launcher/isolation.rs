@@ -1,22 +1,28 @@
 //! What launcher and cards have apart from the host, and cards apart from each other. Namespaces are entered once here
 //! and shared by all cards, because a network namespace for each would cost more memory than the card.
 
-use std::{fs, io};
+use std::{fmt, fs, io};
 
+use cardhost_wire::launch::UserIds;
 use nix::{
     errno::Errno,
     sched::{CloneFlags, unshare},
-    sys::prctl,
-    unistd::{getegid, geteuid, setsid},
+    unistd::{geteuid, setsid},
 };
 
-use super::root;
+use super::{
+    root,
+    subordinate::Subordinate,
+    user_namespace::{self, Mapper},
+};
 
 /// A layer of the cards' isolation that this host does not give. They can run all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum MissingLayer {
     /// No user for each card.
-    #[error("all cards run as the daemon's user, for want of CAP_SETUID and CAP_SETGID")]
+    #[error(
+        "all cards run as the daemon's user, for want of CAP_SETUID and CAP_SETGID or of ids in /etc/subuid and /etc/subgid"
+    )]
     CardUsers,
     /// No namespaces.
     #[error("cards share the host's network, IPC, UTS and mount namespaces: {0}")]
@@ -29,13 +35,6 @@ pub enum MissingLayer {
     Locking(Errno),
 }
 
-/// Which layers, of all but the keys' own, a launcher would miss here. To be asked in a process that ends after it.
-pub fn missing() -> Vec<MissingLayer> {
-    let users = if may_become_others() { Ok(()) } else { Err(MissingLayer::CardUsers) };
-    let layers = [users, enter_namespaces(), enter_root()];
-    layers.into_iter().filter_map(Result::err).collect()
-}
-
 /// Leaves the daemon's session, so that a terminal's signals end the daemon first and the cards by it.
 pub fn leave_session() {
     // It fails only for a session's leader, who has left already.
@@ -45,43 +44,71 @@ pub fn leave_session() {
 /// CAP_SETGID and CAP_SETUID (capabilities(7)).
 const BECOME_OTHERS: u64 = 1 << 6 | 1 << 7;
 
-/// True if this process may become any user: then each card's process becomes one of its own. To be asked before
-/// [`enter_namespaces`], in which a capability may mean less.
-pub fn may_become_others() -> bool {
+/// True if this process may become any user.
+fn may_become_others() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t"));
     let effective = effective.and_then(|set| u64::from_str_radix(set, 16).ok()).unwrap_or(0);
     effective & BECOME_OTHERS == BECOME_OTHERS
 }
 
+/// The users that cards' processes become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CardUsers {
+    /// As the launcher calls them.
+    pub ids: UserIds,
+    /// The first, as the host does.
+    pub outside: u32,
+}
+
+impl fmt::Display for CardUsers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.outside.saturating_add(self.ids.count.saturating_sub(1));
+        write!(f, "each card's process its own, of {}-{last}", self.outside)
+    }
+}
+
+/// Whose the entered namespaces are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Namespaces {
+    /// The host's.
+    Hosts,
+    /// Those of a user namespace of the launcher's own.
+    OfOwnUser,
+}
+
+impl Namespaces {
+    /// One line for people.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Hosts => "network, IPC, UTS and mounts, empty, shared by all cards",
+            Self::OfOwnUser => {
+                "network, IPC, UTS and mounts, empty, in a user namespace of their own, shared by all cards"
+            }
+        }
+    }
+}
+
 /// Enters empty network, IPC and UTS namespaces: no interface, no queue, no segment, no name of the host; and a mount
-/// namespace for [`enter_root`]. An ordinary user may do so in a user namespace of his own, where the host allows it.
-///
-/// # Errors
-/// [`MissingLayer::Namespaces`].
-pub fn enter_namespaces() -> Result<(), MissingLayer> {
+/// namespace for [`enter_root`]. An ordinary user may do so in a user namespace of his own, where the host allows it. And the
+/// users that cards can become where that has led.
+pub fn enter_namespaces(
+    wanted: UserIds,
+) -> (Result<Namespaces, MissingLayer>, Result<CardUsers, MissingLayer>) {
     let own = CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWNS;
-    let (user, group) = (geteuid(), getegid());
-    let entered = unshare(own).or_else(|_| {
-        unshare(own | CloneFlags::CLONE_NEWUSER)?;
-        // Without its own name there it can make no folder; that shows in `enter_root`.
-        let _ = keep_name(user.as_raw(), group.as_raw());
-        Ok(())
-    });
-    entered.map_err(MissingLayer::Namespaces)
-}
-
-/// The same user and group inside of a user namespace as outside. The files belong to whom may read this process.
-fn keep_name(user: u32, group: u32) -> io::Result<()> {
-    prctl::set_dumpable(true)?;
-    let written = fs::write("/proc/self/uid_map", format!("{user} {user} 1"))
-        .and_then(|()| fs::write("/proc/self/setgroups", "deny"))
-        .and_then(|()| fs::write("/proc/self/gid_map", format!("{group} {group} 1")));
-    prctl::set_dumpable(false)?;
-    written
+    let privileged = may_become_others().then_some(Mapper::Privilege);
+    let anybody = privileged.as_ref().map(|mapper| mapper.users(wanted));
+    if unshare(own).is_ok() {
+        return (Ok(Namespaces::Hosts), anybody.ok_or(MissingLayer::CardUsers));
+    }
+    let mapper = privileged.or_else(|| Subordinate::of(geteuid()).map(Mapper::Subordinate));
+    match user_namespace::enter(own, mapper.as_ref(), wanted) {
+        Ok(mapped) => (Ok(Namespaces::OfOwnUser), mapped.ok_or(MissingLayer::CardUsers)),
+        Err(why) => (Err(MissingLayer::Namespaces(why)), anybody.ok_or(MissingLayer::CardUsers)),
+    }
 }
 
 /// Leaves the host's files, but for those that are open.

@@ -11,14 +11,18 @@
 
 mod backend;
 pub mod card_key;
+pub mod control_groups;
 pub mod datagram;
 pub mod host_keys;
 pub mod isolation;
 pub mod key_file;
 mod keys;
+mod layers;
 mod root;
 pub mod secret_pages;
 mod spawn;
+mod subordinate;
+mod user_namespace;
 
 use std::{
     collections::HashMap,
@@ -41,11 +45,13 @@ use backend::{Backend, open_kvm};
 use cardhost_wire::{
     boot::MEMORY_SIZE,
     control::{self, HostMessage, Launch},
-    launch::{Isolation, Refusal, Reply, Request, Start, UserIds, VERSION},
+    launch::{Hello, Isolation, Refusal, Reply, Request, Start, UserIds, VERSION},
+    layers::Layer,
 };
+use control_groups::{ControlGroups, ControlGroupsError};
 use datagram::ReceiveError;
 use host_keys::{HostKeys, HostKeysError};
-use isolation::MissingLayer;
+use layers::Entered;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -88,6 +94,9 @@ pub enum LauncherError {
     /// The host's wrapping keys.
     #[error(transparent)]
     HostKeys(#[from] HostKeysError),
+    /// The control groups that an operator asked for.
+    #[error(transparent)]
+    ControlGroups(#[from] ControlGroupsError),
     /// The guest image.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -117,6 +126,9 @@ pub struct Launcher {
     image: Image,
     /// `None` if the launcher cannot make a process somebody else's.
     card_users: Option<UserIds>,
+    /// `None` if cards have no control groups.
+    groups: Option<ControlGroups>,
+    layers: Vec<Layer>,
     filter: BpfProgram,
     host_keys: HostKeys,
     children: SignalFd,
@@ -139,14 +151,14 @@ pub fn run(socket: OwnedFd) -> Result<(), LauncherError> {
     }
 }
 
-/// Tries whether cards can run here: opens KVM, makes one virtual machine, and says which layers of their isolation
-/// would be missing. To be called in a process that ends after it.
+/// Tries whether cards can run here: opens KVM, makes one virtual machine, and says which layers of isolation they would
+/// have, with control groups below `parent` if one is given. To be called in a process that ends after it.
 ///
 /// # Errors
 /// The reason why not.
-pub fn check() -> Result<Vec<MissingLayer>, LauncherError> {
+pub fn check(parent: Option<&Path>) -> Result<Vec<Layer>, LauncherError> {
     Blueprint::gather(&open_kvm()?)?;
-    Ok(isolation::missing())
+    layers::trial(Isolation::MicroVm, parent)
 }
 
 /// An error with its causes, in one line.
@@ -159,32 +171,41 @@ impl Launcher {
     fn greet(socket: OwnedFd) -> Result<Self, LauncherError> {
         isolation::leave_session();
         harden()?;
-        let (Request::Hello { version: VERSION, host_key, measurement, card_users, isolation }, Some(image)) =
-            datagram::receive(socket.as_fd())?
-        else {
+        let (Request::Hello(hello), Some(image)) = datagram::receive(socket.as_fd())? else {
             return Err(LauncherError::Version);
         };
-        let image = Image::load(&contents(image)?, measurement)?;
-        let backend = Backend::prepare(isolation, &image)?;
-        if isolation == Isolation::Process {
+        if hello.version != VERSION {
+            return Err(LauncherError::Version);
+        }
+        let image = Image::load(&contents(image)?, hello.measurement)?;
+        Self::prepare(socket, &hello, image)
+    }
+
+    fn prepare(socket: OwnedFd, hello: &Hello, image: Image) -> Result<Self, LauncherError> {
+        let backend = Backend::prepare(hello.isolation, &image)?;
+        if hello.isolation == Isolation::Process {
             adopt_guests()?;
-            log(
-                "layer missing: cards are processes, not virtual machines: the host's kernel alone keeps them in",
-            );
         }
-        let card_users = isolation::may_become_others().then_some(card_users);
-        let users = card_users.map(drop).ok_or(MissingLayer::CardUsers);
-        let namespaces = isolation::enter_namespaces();
-        let host_keys = HostKeys::open(Path::new(&host_key))?;
-        let locking = host_keys.swappable().map_or(Ok(()), |why| Err(MissingLayer::Locking(why)));
-        let layers = [users, namespaces, isolation::enter_root(), locking];
-        for missing in layers.into_iter().filter_map(Result::err) {
-            log(&format!("layer missing: {missing}"));
-        }
+        let (namespaces, users) = isolation::enter_namespaces(hello.card_users);
+        no_new_privileges()?;
+        let card_users = users.as_ref().ok().map(|users| users.ids);
+        let host_keys = HostKeys::open(Path::new(&hello.host_key))?;
+        let groups = hello.control_group.as_deref().map(Path::new).map(ControlGroups::open).transpose()?;
+        let entered = Entered {
+            isolation: hello.isolation,
+            users,
+            namespaces,
+            groups: groups.as_ref(),
+            root: isolation::enter_root(),
+            swappable: host_keys.swappable(),
+        };
+        let layers = entered.layers();
         Ok(Self {
             socket,
             card_users,
-            filter: seccomp::program(isolation)?,
+            groups,
+            layers,
+            filter: seccomp::program(hello.isolation)?,
             backend,
             image,
             host_keys,
@@ -194,13 +215,15 @@ impl Launcher {
     }
 
     fn serve(&mut self) -> Result<(), LauncherError> {
-        self.reply(&Reply::Ready { isolation: self.backend.isolation() })?;
+        let layers = std::mem::take(&mut self.layers);
+        self.reply(&Reply::Ready { isolation: self.backend.isolation(), layers })?;
         loop {
             let (request, child) = self.wait()?;
             if child {
                 self.reap()?;
             }
             if request && !self.request()? {
+                self.end_cards();
                 return Ok(());
             }
         }
@@ -227,7 +250,7 @@ impl Launcher {
                 let answer = keys::answer(&mut self.host_keys, self.image.measurement, &request);
                 self.reply(&Reply::Keys(answer))?;
             }
-            Ok((Request::Hello { .. }, _)) => return Err(LauncherError::Version),
+            Ok((Request::Hello(_), _)) => return Err(LauncherError::Version),
             Err(ReceiveError::Closed) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
@@ -254,9 +277,24 @@ impl Launcher {
         let (wrapped_key, policy) =
             keys::of_start(&self.host_keys, self.image.measurement, start, &mut contents.card_key)?;
         contents.image_policy = policy.id;
-        let pid = spawn::spawn(self, &mut launch, link, start)
-            .map_err(|error| Refusal::Resources(format!("fork: {error}")))?;
+        let pid = self.fork(&mut launch, link, start)?;
         Ok((pid, wrapped_key))
+    }
+
+    fn fork(&mut self, launch: &mut HostMessage, link: OwnedFd, start: &Start) -> Result<Pid, Refusal> {
+        let group = self.groups.as_mut().map(|groups| groups.make(start.instance)).transpose();
+        let group = group.map_err(|error| Refusal::Resources(format!("control group: {error}")))?;
+        let forked = spawn::spawn(self, launch, link, start, group.as_ref());
+        if forked.is_err() {
+            self.end_group(start.instance);
+        }
+        forked.map_err(|error| Refusal::Resources(format!("fork: {error}")))
+    }
+
+    fn end_group(&mut self, instance: u64) {
+        if let Some(groups) = &mut self.groups {
+            groups.end(instance);
+        }
     }
 
     /// A launch message without its secrets and policy. Boxed, so that these never move once they are in it.
@@ -286,12 +324,32 @@ impl Launcher {
             let (pid, code, signal) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, code)) => (pid, Some(code), None),
                 Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, None, Some(signal as i32)),
-                _ => return Ok(()),
+                _ => break,
             };
             if let Some(instance) = self.cards.remove(&pid) {
+                self.end_group(instance);
                 self.reply(&Reply::Exited { instance, code, signal })?;
             }
         }
+        self.groups.iter_mut().for_each(ControlGroups::remove_ended);
+        Ok(())
+    }
+
+    /// Ends what the launcher's own end would end, where something of it would be left: the cards' control groups.
+    fn end_cards(&mut self) {
+        let Some(groups) = &mut self.groups else { return };
+        for pid in self.cards.keys() {
+            // It may have ended already.
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+        for (pid, instance) in self.cards.drain() {
+            // Only a child that is no child any more is not waited for.
+            let _ = waitpid(pid, None);
+            groups.end(instance);
+        }
+        // The guests of cards' processes are children now.
+        while waitpid(None, None).is_ok() {}
+        groups.remove_ended();
     }
 
     fn reply(&self, reply: &Reply) -> Result<(), LauncherError> {
@@ -321,8 +379,12 @@ fn log(line: &str) {
 }
 
 fn harden() -> Result<(), LauncherError> {
-    let hardened = prctl::set_dumpable(false).and_then(|()| prctl::set_no_new_privs());
-    hardened.map_err(|source| LauncherError::System { what: "prctl", source })
+    prctl::set_dumpable(false).map_err(|source| LauncherError::System { what: "prctl", source })
+}
+
+/// Not before the users of cards are mapped, for which a program may need a privilege.
+fn no_new_privileges() -> Result<(), LauncherError> {
+    prctl::set_no_new_privs().map_err(|source| LauncherError::System { what: "prctl", source })
 }
 
 /// The guest of a card's process that has ended becomes the launcher's child, which takes note of its end.

@@ -15,10 +15,15 @@ use nix::{
         prctl,
         signal::{SigSet, Signal},
     },
-    unistd::{ForkResult, Pid, fork, getppid},
+    unistd::{ForkResult, Pid, getppid},
 };
 
-use super::{Launcher, backend::Backend, explain, log};
+use super::{
+    Launcher,
+    backend::Backend,
+    control_groups::{Group, fork},
+    explain, log,
+};
 use crate::{
     card::{Card, End, link::Link, machine::Machine, sandbox, scratch, seccomp},
     device::{streams::Streams, transport::Transport},
@@ -50,13 +55,15 @@ pub fn spawn(
     launch: &mut HostMessage,
     link: OwnedFd,
     start: &Start,
+    group: Option<&Group>,
 ) -> Result<Pid, Errno> {
     let parent = nix::unistd::getpid();
-    // SAFETY: the launcher has one thread, so that no lock is held by another in the child's copy of memory.
-    match unsafe { fork() }? {
+    // SAFETY: the launcher has one thread.
+    match unsafe { fork(group) }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            let Err(error) = live(launcher, launch, &link, start, parent);
+            let joined = launcher.join(group);
+            let Err(error) = joined.and_then(|()| live(launcher, launch, &link, start, parent));
             log(&format!("card not set up: {}", explain(&*error)));
             exit(EXIT_SET_UP)
         }
@@ -64,6 +71,18 @@ pub fn spawn(
 }
 
 type SetUpError = Box<dyn std::error::Error>;
+
+impl Launcher {
+    /// Has the calling process be in its control groups before it takes anything that they count.
+    fn join(&self, group: Option<&Group>) -> Result<(), SetUpError> {
+        match (&self.groups, group) {
+            (Some(groups), Some(group)) => {
+                Ok(groups.join(group).map_err(|error| format!("control group: {error}"))?)
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 fn live(
     launcher: &Launcher,

@@ -124,7 +124,7 @@ fn a_host_key_of_the_first_version_is_carried_over() {
     let launcher = Launcher::spawn(None);
     write_private(&launcher.host_key(), &[4; 32]);
     launcher.hello(Guest::card(), Guest::card().measurement);
-    assert_eq!(launcher.next(), Reply::Ready { isolation: Isolation::MicroVm });
+    launcher.ready(Isolation::MicroVm);
     let version_1 = WrappingKey { bucket: Bucket::VERSION_1, generation: 0 };
     assert_eq!(launcher.keys(KeyRequest::UnderWay), KeyReply::UnderWay(vec![version_1]));
     let frozen = WrappedCard {

@@ -13,7 +13,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use cardhost_wire::launch::{Isolation, MAX_MESSAGE, Reply, Request, Start, UserIds, VERSION};
+use cardhost_wire::{
+    launch::{Hello, Isolation, MAX_MESSAGE, Reply, Request, Start, UserIds, VERSION},
+    layers::{Layer, LayerName},
+};
 use nix::{
     errno::Errno,
     sys::{
@@ -63,8 +66,8 @@ impl Launcher {
     /// A launcher that accepts starts of this guest and keeps cards apart in this way.
     pub fn isolating(isolation: Isolation, guest: &Guest) -> Self {
         let launcher = Self::spawn(None);
-        launcher.greet(isolation, guest, guest.measurement, &launcher.host_key());
-        assert_eq!(launcher.next(), Reply::Ready { isolation });
+        launcher.hello_as(isolation, guest);
+        launcher.ready(isolation);
         launcher
     }
 
@@ -72,7 +75,7 @@ impl Launcher {
     pub fn after(host_key: &Path, isolation: Isolation, guest: &Guest) -> Self {
         let next = Self::spawn(None);
         next.greet(isolation, guest, guest.measurement, host_key);
-        assert_eq!(next.next(), Reply::Ready { isolation });
+        next.ready(isolation);
         next
     }
 
@@ -108,13 +111,29 @@ impl Launcher {
         self.greet(Isolation::MicroVm, guest, measurement, &self.host_key());
     }
 
+    /// Tells it this guest, and how to keep cards apart.
+    pub fn hello_as(&self, isolation: Isolation, guest: &Guest) {
+        self.greet(isolation, guest, guest.measurement, &self.host_key());
+    }
+
     fn greet(&self, isolation: Isolation, guest: &Guest, measurement: [u8; 32], host_key: &Path) {
+        let host_key = host_key.to_str().unwrap().to_owned();
+        self.introduce(guest, Hello { host_key, measurement, isolation, ..hello() });
+    }
+
+    /// Tells it this, with the guest.
+    pub fn introduce(&self, guest: &Guest, hello: Hello) {
         let mut image = File::from(memfd_create(c"guest", MFdFlags::MFD_CLOEXEC).unwrap());
         image.write_all(&guest.elf).unwrap();
-        let host_key = host_key.to_str().unwrap().to_owned();
-        let card_users = UserIds::DEFAULT;
-        let hello = Request::Hello { version: VERSION, host_key, measurement, card_users, isolation };
-        self.request(&hello, Some(image.as_fd()));
+        self.request(&Request::Hello(hello), Some(image.as_fd()));
+    }
+
+    /// Waits until it accepts starts; the layers that it tells of, each once.
+    pub fn ready(&self, expected: Isolation) -> Vec<Layer> {
+        let Reply::Ready { isolation, layers } = self.next() else { panic!("it accepts starts") };
+        assert_eq!(isolation, expected);
+        assert_eq!(layers.iter().map(|layer| layer.name).collect::<Vec<_>>(), LayerName::ALL);
+        layers
     }
 
     /// A card that runs, with nothing opened yet.
@@ -220,6 +239,18 @@ impl Launcher {
     pub fn close(mut self) -> bool {
         drop(self.socket);
         self.process.wait().unwrap().success()
+    }
+}
+
+/// What every launcher is told that is told nothing else.
+pub fn hello() -> Hello {
+    Hello {
+        version: VERSION,
+        host_key: String::new(),
+        measurement: [0; 32],
+        card_users: UserIds::DEFAULT,
+        isolation: Isolation::MicroVm,
+        control_group: None,
     }
 }
 

@@ -10,13 +10,13 @@ use std::{
 
 use cardhost_wire::{
     control::GuestMessage,
-    launch::{Isolation, Refusal, Reply, Request, UserIds, VERSION},
+    launch::{Hello, Isolation, Refusal, Reply, Request, UserIds, VERSION},
     link::Kind,
 };
 
 use crate::{
     guest::Guest,
-    launcher::{Launcher, PROGRAM, kvm},
+    launcher::{Launcher, PROGRAM, hello, kvm},
 };
 
 const NOBODY: u32 = 65_534;
@@ -123,14 +123,8 @@ fn another_protocol_version_is_refused() {
     let launcher = Launcher::spawn(None);
     let host_key = launcher.host_key().to_str().unwrap().to_owned();
     let image = tempfile::tempfile().unwrap();
-    let hello = Request::Hello {
-        version: VERSION + 1,
-        host_key,
-        measurement: [0; 32],
-        card_users: UserIds::DEFAULT,
-        isolation: Isolation::MicroVm,
-    };
-    launcher.request(&hello, Some(image.as_fd()));
+    let hello = Hello { version: VERSION + 1, host_key, ..hello() };
+    launcher.request(&Request::Hello(hello), Some(image.as_fd()));
     assert!(matches!(launcher.next(), Reply::Unusable(_)));
 }
 
@@ -163,7 +157,7 @@ fn an_ordinary_user_with_access_runs_cards() {
     let launcher = Launcher::run(command);
     chown(launcher.folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
     launcher.hello(Guest::card(), Guest::card().measurement);
-    assert_eq!(launcher.next(), Reply::Ready { isolation: Isolation::MicroVm });
+    launcher.ready(Isolation::MicroVm);
     let mut card = launcher.card().started();
     assert!(card.link.statistics().resident_pages > 10);
 }
@@ -283,7 +277,7 @@ fn a_crash_is_one_line_in_the_log() {
     command.stderr(log.reopen().unwrap());
     let launcher = Launcher::run(command);
     launcher.hello(Guest::hostile(), Guest::hostile().measurement);
-    assert_eq!(launcher.next(), Reply::Ready { isolation: Isolation::MicroVm });
+    launcher.ready(Isolation::MicroVm);
     let mut card = launcher.card().started();
     card.crash(&[0x80, 0x07, 0, 0]);
     launcher.ended(card.instance);

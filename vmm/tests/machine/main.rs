@@ -2,12 +2,14 @@
 
 mod card;
 mod clones;
+mod control_groups;
 mod exchange;
 mod guest;
 mod hostile;
 mod images;
 mod keys;
 mod launcher;
+mod layers;
 mod life;
 mod process;
 mod secrets;

@@ -257,7 +257,7 @@ fn no_guest_outlives_its_tender_or_the_launcher() {
 }
 
 /// Waits until the process is gone or a zombie that nobody reaps here.
-fn wait_for_end(pid: u32) {
+pub fn wait_for_end(pid: u32) {
     let lives = || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit(") ").next().is_some_and(|state| !state.is_empty() && !state.starts_with(['Z', 'X']))

@@ -36,6 +36,7 @@ fn launcher(directory: &TempDir) -> Launcher {
         host_key: directory.path().join("host.key"),
         card_users: UserIds::DEFAULT,
         isolation: if kvm { Isolation::MicroVm } else { Isolation::Process },
+        control_group: None,
         cpu_budget_ms: 10_000,
         default_keys: false,
     };

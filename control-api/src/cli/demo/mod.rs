@@ -77,6 +77,7 @@ fn config(directory: &TempDir, isolation: Isolation) -> Config {
         card_users: UserIds::DEFAULT,
         guest_image: None,
         isolation,
+        control_group: None,
         cards: Settings::default(),
         quotas: Quotas::default(),
         default_keys: false,

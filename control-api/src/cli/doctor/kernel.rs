@@ -9,16 +9,17 @@ pub(super) fn check() -> Vec<Finding> {
 }
 
 fn control_groups() -> Finding {
+    const CHECK: &str = "control groups";
     let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers");
     let v1 = Path::new("/sys/fs/cgroup/memory");
     match (v2.exists(), v1.exists()) {
         (true, _) => {
             let controllers = read("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-            Finding::good("cgroup", format!("version 2: {controllers}"))
+            Finding::good(CHECK, format!("version 2: {controllers}"))
         }
-        (false, true) => Finding::good("cgroup", "version 1"),
+        (false, true) => Finding::good(CHECK, "version 1"),
         (false, false) => Finding::warning(
-            "cgroup",
+            CHECK,
             "not mounted",
             "mount control groups, so that memory and CPU of a card can be bounded: sudo mount -t cgroup2 none /sys/fs/cgroup",
         ),

@@ -4,50 +4,64 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, ErrorKind, Write as _},
     os::fd::AsRawFd as _,
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::Finding;
+use super::{Finding, layers};
 
 const CHECK: &str = "/dev/kvm";
 const TRIAL: &str = "microVM";
-const LAYERS: &str = "card isolation";
-/// What gives a daemon under systemd every layer.
-const GRANT: &str = "run the daemon with AmbientCapabilities=CAP_SETUID CAP_SETGID CAP_SYS_ADMIN";
 
-pub(super) fn check() -> Vec<Finding> {
+/// What was found.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Of the device and a machine.
+    pub(super) machine: Vec<Finding>,
+    /// Of the layers that cards of a daemon started here would have.
+    pub(super) layers: Vec<Finding>,
+}
+
+impl From<Finding> for Found {
+    fn from(finding: Finding) -> Self {
+        Self { machine: vec![finding], layers: Vec::new() }
+    }
+}
+
+/// Tries it, with control groups below `parent` if one is given.
+pub(super) fn check(parent: Option<&Path>) -> Found {
     match OpenOptions::new().read(true).write(true).open(CHECK) {
-        Ok(_) => [vec![Finding::good(CHECK, "opens for reading and writing")], trial()].concat(),
-        Err(error) => vec![refused(&error)],
+        Ok(_) => {
+            let mut found = trial(parent);
+            found.machine.insert(0, Finding::good(CHECK, "opens for reading and writing"));
+            found
+        }
+        Err(error) => refused(&error).into(),
     }
 }
 
 /// Has the launcher that this program carries make one virtual machine, and say how its cards would be isolated.
-fn trial() -> Vec<Finding> {
-    match run_launcher() {
-        Ok(output) if output.status.success() => {
-            let said = String::from_utf8_lossy(&output.stdout);
-            [vec![Finding::good(TRIAL, "one was made and ended")], layers(&said)].concat()
-        }
+fn trial(parent: Option<&Path>) -> Found {
+    match run_launcher(parent) {
+        Ok(output) if output.status.success() => Found {
+            machine: vec![Finding::good(TRIAL, "one was made and ended")],
+            layers: layers::of_trial(&String::from_utf8_lossy(&output.stdout)),
+        },
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            vec![Finding::failure(TRIAL, said, "ask the kernel's log: sudo dmesg | grep -i kvm")]
+            let advice =
+                "see what it says; of KVM itself the kernel's log tells more: sudo dmesg | grep -i kvm";
+            Finding::failure(TRIAL, said, advice).into()
         }
         Err(error) => {
-            vec![Finding::failure(TRIAL, error.to_string(), "allow programs to run from memory (memfd)")]
+            Finding::failure(TRIAL, error.to_string(), "allow programs to run from memory (memfd)").into()
         }
     }
 }
 
-fn layers(said: &str) -> Vec<Finding> {
-    let missing = said.lines().filter_map(|line| line.strip_prefix("layer missing: "));
-    let missing: Vec<_> = missing.map(|layer| Finding::warning(LAYERS, layer, GRANT)).collect();
-    if missing.is_empty() { vec![Finding::good(LAYERS, "all hold here")] } else { missing }
-}
-
-fn run_launcher() -> io::Result<Output> {
+fn run_launcher(parent: Option<&Path>) -> io::Result<Output> {
     let mut program = File::from(memfd_create("cardhost-vmm", MFdFlags::MFD_CLOEXEC)?);
     program.write_all(cardhost_image::VMM)?;
     // A file that is open for writing does not run: it is opened anew for reading.
@@ -55,6 +69,7 @@ fn run_launcher() -> io::Result<Output> {
     drop(program);
     Command::new(format!("/proc/self/fd/{}", readable.as_raw_fd()))
         .arg("--check")
+        .args(parent)
         .env_clear()
         .stdin(Stdio::null())
         .output()
@@ -76,16 +91,6 @@ fn refused(error: &io::Error) -> Finding {
 mod tests {
     use super::*;
     use crate::cli::doctor::Verdict;
-
-    #[test]
-    fn missing_layers_are_warnings() {
-        let found =
-            layers("cards can run here\nlayer missing: no root of their own\nlayer missing: no users\n");
-        assert_eq!(found.len(), 2);
-        assert!(found.iter().all(|finding| finding.verdict == Verdict::Warning));
-        assert_eq!(found[0].observed, "no root of their own");
-        assert_eq!(layers("cards can run here\n")[0].verdict, Verdict::Good);
-    }
 
     #[test]
     fn a_user_without_access_is_told_the_group() {

@@ -229,7 +229,7 @@ impl Drop for Tracee {
 #[expect(unsafe_code, reason = "ends the process as it stands")]
 fn offer(tender: Pid, user: Option<u32>) -> ! {
     // The kernel forgets the signal when the process becomes another user, and the tender may be gone before.
-    let given_up = sandbox::enter(user).and_then(|()| prctl::set_pdeathsig(Signal::SIGKILL));
+    let given_up = sandbox::enter(user).and_then(|()| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?));
     if given_up.is_ok() && getppid() == tender && ptrace::traceme().is_ok() {
         let _ = raise(Signal::SIGSTOP);
     }
