@@ -17,7 +17,7 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::parse_x509_certificate;
 
 use crate::{
-    ca::{Ca, CaError, CaName, limit},
+    ca::{self, Ca, CaError, CaName, limit},
     challenges::{Challenge, Challenges, Exhausted, Unusable},
     ocsp,
     request::Request,
@@ -98,7 +98,8 @@ const REASONS: [(&str, RevocationReason); 6] = [
 /// The authority over its folder.
 pub struct Authority {
     issuing: Ca,
-    pairing: Ca,
+    pairing_cards: Ca,
+    pairing_terminals: Ca,
     service: Ca,
     store: Store,
     challenges: Challenges,
@@ -111,9 +112,12 @@ impl Authority {
     /// See [`OpenError`].
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
         std::fs::create_dir_all(folder)?;
+        // Cards hold its key for good, to know terminals and lists by: so it goes on as the authority of terminals.
+        ca::rename(folder, "pairing-ca", "pairing-terminals-ca")?;
         Ok(Self {
             issuing: Ca::open(folder, "issuing-ca", "cardhost issuing CA")?,
-            pairing: Ca::open(folder, "pairing-ca", "cardhost pairing CA")?,
+            pairing_cards: Ca::open(folder, "pairing-cards-ca", "cardhost pairing CA of cards")?,
+            pairing_terminals: Ca::open(folder, "pairing-terminals-ca", "cardhost pairing CA of terminals")?,
             service: Ca::open(folder, "service-ca", "cardhost authority service CA")?,
             store: Store::open(&folder.join("authority.sqlite"))?,
             challenges: Challenges::default(),
@@ -155,17 +159,15 @@ impl Authority {
     pub(crate) const fn ca(&self, name: CaName) -> &Ca {
         match name {
             CaName::Issuing => &self.issuing,
-            CaName::Pairing => &self.pairing,
+            CaName::PairingCards => &self.pairing_cards,
+            CaName::PairingTerminals => &self.pairing_terminals,
         }
     }
 
     /// Issues a certificate (DER) for a PKCS#10 request (DER); the same request gets the same certificate as long as
     /// that is valid.
     pub(crate) fn enroll(&self, ca: CaName, request: &[u8]) -> Result<Vec<u8>, IssueError> {
-        let hash = match ca {
-            CaName::Issuing => hash(b"", request),
-            CaName::Pairing => hash(b"pairing\0", request),
-        };
+        let hash = hash(asked(ca), request);
         if let Some(earlier) = self.store.by_request(&hash, now())? {
             return Ok(earlier.der);
         }
@@ -176,10 +178,7 @@ impl Authority {
     /// Issues a new certificate for a key and subject that have a valid one; the same request gets the same
     /// renewal, also where it got the first certificate before.
     pub(crate) fn renew(&self, ca: CaName, request: &[u8]) -> Result<Vec<u8>, IssueError> {
-        let hash = match ca {
-            CaName::Issuing => hash(b"renewal\0", request),
-            CaName::Pairing => hash(b"pairing renewal\0", request),
-        };
+        let hash = hash(asked_again(ca), request);
         if let Some(earlier) = self.store.by_request(&hash, now())? {
             return Ok(earlier.der);
         }
@@ -274,6 +273,25 @@ impl Authority {
     fn issued_to_users(&self, serial: &[u8]) -> Result<Option<Issued>, StoreError> {
         let found = self.store.by_serial(serial)?;
         Ok(found.filter(|issued| issued.ca == CaName::Issuing))
+    }
+}
+
+/// What a first request to this authority is told apart by.
+const fn asked(ca: CaName) -> &'static [u8] {
+    match ca {
+        CaName::Issuing => b"",
+        CaName::PairingCards => b"pairing-cards\0",
+        // As when it was the only pairing authority.
+        CaName::PairingTerminals => b"pairing\0",
+    }
+}
+
+/// The same of a request for a renewal.
+const fn asked_again(ca: CaName) -> &'static [u8] {
+    match ca {
+        CaName::Issuing => b"renewal\0",
+        CaName::PairingCards => b"pairing-cards renewal\0",
+        CaName::PairingTerminals => b"pairing renewal\0",
     }
 }
 

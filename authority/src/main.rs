@@ -27,10 +27,10 @@ struct Arguments {
 enum Command {
     /// Serve until SIGTERM or SIGINT. The first start makes the authority's keys and a credential for one host.
     ///
-    /// Files in the data folder: issuing-ca.pem (cards' certificates chain to it), pairing-ca.pem (certificates for the
-    /// pairing of cards with terminals chain to it), service-ca.pem (this server's TLS certificate chains to it),
-    /// host.pem and host.key (the host's client credential), authority.sqlite. Keys are
-    /// readable by their owner only. Start the daemon with
+    /// Files in the data folder: issuing-ca.pem (cards' certificates chain to it), pairing-cards-ca.pem and
+    /// pairing-terminals-ca.pem (certificates with which cards and terminals pair chain to them), service-ca.pem (this
+    /// server's TLS certificate chains to it), host.pem and host.key (the host's client credential), authority.sqlite.
+    /// Keys are readable by their owner only. Start the daemon with
     ///
     ///   cardhost serve --authority URL --authority-ca DIR/service-ca.pem --authority-cert DIR/host.pem --authority-key DIR/host.key
     #[command(verbatim_doc_comment)]

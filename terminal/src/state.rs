@@ -6,8 +6,8 @@
 //! | `device.key` | the device's private key, PKCS#8 in PEM |
 //! | `device.pem` | its client certificate |
 //! | `session.json` | the session's token |
-//! | `pairing.key`, `pairing.pem` | the key that this terminal pairs itself with, and the authority's certificate of it |
-//! | `authority.pem` | the authority that also certifies cards |
+//! | `pairing.key`, `pairing.pem` | the key that this terminal pairs itself with, and its certificate |
+//! | `authority.pem` | the authority that certifies cards |
 //! | `pairings.json` | format version, the key sets shared with cards |
 //!
 //! All files have mode 0600 and are replaced whole.

@@ -100,7 +100,7 @@ pub fn valid_to_pair(data: &Path) -> BTreeSet<String> {
 
 const VALID: &str = "SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL AND ca = 'issuing'";
 const VALID_TO_PAIR: &str =
-    "SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL AND ca = 'pairing'";
+    "SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL AND ca LIKE 'pairing-%'";
 
 fn copy_files(from: &Path, to: &Path) {
     for file in std::fs::read_dir(from).expect("a folder") {

@@ -6,6 +6,11 @@ use cardhost_terminal::pairing::{
     scp03::{DIVERSIFICATION, KeySet},
     session::{Session, SessionError},
 };
+use cardhost_wire::{
+    apdu::CommandApdu,
+    pairing::{AUTHORITY_KID, CARD_KID, CERTIFIED_KVN, PAIRING_DOMAIN},
+    tlv::{self, object},
+};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -54,6 +59,23 @@ pub async fn through(
 ) -> Result<Vec<u8>, SessionError> {
     let envelope = session.wrap(command)?;
     Ok(session.unwrap(&channel.transmit(&envelope).await)?.to_vec())
+}
+
+/// The certificate of the card's pairing key, which it shows to everybody.
+pub async fn card_certificate(channel: &mut Channel) -> Vec<u8> {
+    channel.expect(&command([0x00, 0xA4, 0x04, 0x00], &PAIRING_DOMAIN), 0x9000).await;
+    let name = object(0xA6, &object(0x83, &[CARD_KID, CERTIFIED_KVN]));
+    let answer = channel.expect(&command([0x80, 0xCA, 0xBF, 0x21], &name), 0x9000).await;
+    tlv::only(&answer, 0xBF21).expect("a certificate").to_vec()
+}
+
+/// PERFORM SECURITY OPERATION with this certificate.
+pub fn present_as_terminal(certificate: &[u8]) -> Vec<u8> {
+    command([0x80, 0x2A, CERTIFIED_KVN, AUTHORITY_KID], certificate)
+}
+
+fn command([cla, ins, p1, p2]: [u8; 4], data: &[u8]) -> Vec<u8> {
+    CommandApdu { cla, ins, p1, p2, data, le: Some(65_536), extended: true }.to_bytes()
 }
 
 /// A P-256 key and its certification request for this name.

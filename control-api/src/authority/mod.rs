@@ -14,6 +14,7 @@ mod transport;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
+pub use pairing::{PairingAuthorities, PairingCa};
 pub use service::{Challenge, Verdict};
 
 use foreign::Foreign;

@@ -1,4 +1,4 @@
-//! The pairing authority's revocation list on its way to the cards.
+//! The revocation list of terminals on its way to the cards.
 //!
 //! ```text
 //! at the start, each hour, after a terminal's revocation ─▶ fetched ─newer─▶ stored ─▶ live cards at once,

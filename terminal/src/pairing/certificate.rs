@@ -14,7 +14,7 @@ pub enum CertificateError {
     #[error("it is not a certificate of a P-256 key")]
     Malformed,
     /// Signed by somebody else.
-    #[error("it is not signed by the authority that this terminal trusts")]
+    #[error("it is not signed by the authority of cards that this terminal trusts")]
     NotSigned,
     /// Its validity has ended or not begun.
     #[error("it is not valid now")]
@@ -24,34 +24,34 @@ pub enum CertificateError {
     Usage,
 }
 
-/// What a terminal pairs itself with: its certified key, and the authority that also certifies cards.
+/// What a terminal pairs itself with: its certified key, and the authority that certifies cards.
 pub struct Identity {
     /// The terminal's key.
     pub key: SecretKey,
     /// Its certificate, DER.
     pub certificate: CertificateDer<'static>,
-    /// The authority's certificate, DER.
-    pub authority: CertificateDer<'static>,
+    /// The certificate of the cards' authority, CA-KLCC (GlobalPlatform Amendment F 1.3), DER.
+    pub card_authority: CertificateDer<'static>,
 }
 
 impl Identity {
-    /// From PEM: a PKCS#8 key and two certificates.
-    pub fn from_pem(key: &str, certificate: &str, authority: &str) -> Option<Self> {
+    /// From PEM: a PKCS#8 key, its certificate, and the cards' authority's.
+    pub fn from_pem(key: &str, certificate: &str, card_authority: &str) -> Option<Self> {
         let key = PrivatePkcs8KeyDer::from_pem_slice(key.as_bytes()).ok()?;
         let certificate_from = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).ok();
         Some(Self {
             key: SecretKey::from_pkcs8_der(key.secret_pkcs8_der()).ok()?,
             certificate: certificate_from(certificate)?,
-            authority: certificate_from(authority)?,
+            card_authority: certificate_from(card_authority)?,
         })
     }
 
-    /// The card's key, if the authority has certified it for key agreement.
+    /// The card's key, if the cards' authority has certified it for key agreement.
     ///
     /// # Errors
     /// See [`CertificateError`].
     pub fn card_key(&self, certificate: &[u8]) -> Result<PublicKey, CertificateError> {
-        let authority = parse(&self.authority)?;
+        let authority = parse(&self.card_authority)?;
         let card = parse(certificate)?;
         card.verify_signature(Some(authority.public_key())).map_err(|_| CertificateError::NotSigned)?;
         if !card.validity().is_valid_at(ASN1Time::now()) {
@@ -113,8 +113,9 @@ mod tests {
             (key, certificate)
         }
 
+        /// Of a terminal that knows cards by this authority and was certified by another.
         fn identity(&self) -> Identity {
-            let (key, certificate) = self.certify(|_| {});
+            let (key, certificate) = Self::new().certify(|_| {});
             Identity::from_pem(&key.serialize_pem(), &certificate.pem(), &self.pem).unwrap()
         }
     }
@@ -130,6 +131,14 @@ mod tests {
         let (key, certificate) = authority.certify(|_| {});
         let accepted = authority.identity().card_key(certificate.der()).unwrap();
         assert_eq!(accepted.to_sec1_point(false).as_bytes(), key.public_key_raw());
+    }
+
+    /// Otherwise whoever has a terminal's key could pass for a card.
+    #[test]
+    fn a_terminals_certificate_is_no_cards() {
+        let identity = Authority::new().identity();
+        let own = identity.card_key(&identity.certificate);
+        assert_eq!(own.err(), Some(CertificateError::NotSigned));
     }
 
     #[test]

@@ -75,9 +75,13 @@ impl State {
         identity.map(Some).ok_or(StateError::Damaged(path))
     }
 
-    /// Keeps the pairing key's certificate and the authority's, both PEM.
-    pub fn put_pairing_certificates(&self, certificate: &str, authority: &str) -> Result<(), StateError> {
-        self.write("authority.pem", authority.as_bytes())?;
+    /// Keeps the pairing key's certificate and the cards' authority's, both PEM.
+    pub fn put_pairing_certificates(
+        &self,
+        certificate: &str,
+        card_authority: &str,
+    ) -> Result<(), StateError> {
+        self.write("authority.pem", card_authority.as_bytes())?;
         self.write("pairing.pem", certificate.as_bytes())
     }
 

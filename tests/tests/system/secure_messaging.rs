@@ -3,7 +3,7 @@
 use cardhost_terminal::pairing::{flow::PairingError, session::SessionError};
 use cardhost_tests::{
     daemon::Daemon,
-    pairing::{PairingDevice, through},
+    pairing::{PairingDevice, card_certificate, present_as_terminal, through},
     piv, soon,
     terminal::PIN,
 };
@@ -124,6 +124,26 @@ async fn a_paired_only_card_answers_nobody_else() {
     administrator.put(PATH, json!({ "policy": "open" })).await.unwrap();
     channel.operate("reset").await;
     channel.expect(&piv::select(), 0x9000).await;
+}
+
+/// The authority of cards certifies no terminals: what a card shows to everybody admits nobody.
+#[tokio::test]
+async fn a_cards_certificate_is_no_terminals() {
+    let daemon = Daemon::start().await;
+    let cards = [daemon.terminal("till-1", "alice").await, daemon.terminal("till-2", "alice").await];
+    let mut certificates = Vec::new();
+    for terminal in &cards {
+        terminal.first("9A").await.unwrap();
+        certificates.push(card_certificate(&mut terminal.present().await).await);
+    }
+    let mut device = PairingDevice::enrol(&cards[0], PIN).await;
+    let mut channel = cards[0].present().await;
+    card_certificate(&mut channel).await;
+    for certificate in &certificates {
+        channel.expect(&present_as_terminal(certificate), 0x6982).await;
+    }
+    channel.expect(&present_as_terminal(&device.identity.certificate), 0x9000).await;
+    device.insert(&mut channel).await.unwrap();
 }
 
 #[tokio::test]
