@@ -17,7 +17,7 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::parse_x509_certificate;
 
 use crate::{
-    ca::{self, Ca, CaError, CaName, limit},
+    ca::{self, CLOCK_SKEW, Ca, CaError, CaName, limit},
     challenges::{Challenge, Challenges, Exhausted, Unusable},
     ocsp,
     request::Request,
@@ -26,6 +26,7 @@ use crate::{
     verify::{self, Reason},
 };
 
+/// Of every certificate, unless pairing ones are to have another.
 const VALIDITY: Duration = Duration::days(365);
 const CRL_VALIDITY: Duration = Duration::days(1);
 /// Random serial numbers (RFC 5280, 4.1.2.2 allows up to 20 bytes).
@@ -103,6 +104,7 @@ pub struct Authority {
     service: Ca,
     store: Store,
     challenges: Challenges,
+    pairing_validity: Duration,
 }
 
 impl Authority {
@@ -121,7 +123,14 @@ impl Authority {
             service: Ca::open(folder, "service-ca", "cardhost authority service CA")?,
             store: Store::open(&folder.join("authority.sqlite"))?,
             challenges: Challenges::default(),
+            pairing_validity: VALIDITY,
         })
+    }
+
+    /// The same authority, whose pairing certificates are valid this long: to show renewals, for instance.
+    pub fn with_pairing_validity(self, validity: std::time::Duration) -> Self {
+        let pairing_validity = validity.try_into().unwrap_or(VALIDITY);
+        Self { pairing_validity, ..self }
     }
 
     /// The certificate that cards' certificates chain to, PEM.
@@ -177,16 +186,30 @@ impl Authority {
 
     /// Issues a new certificate for a key and subject that have a valid one; the same request gets the same
     /// renewal, also where it got the first certificate before.
+    ///
+    /// Of cards' pairing keys a host asks with the one request that it has, time and again: that gets the same renewal until
+    /// its last third. Their certificates are renewed after their end as well, since a card may sleep over it.
     pub(crate) fn renew(&self, ca: CaName, request: &[u8]) -> Result<Vec<u8>, IssueError> {
         let hash = hash(asked_again(ca), request);
-        if let Some(earlier) = self.store.by_request(&hash, now())? {
+        let (now, is_card) = (now(), ca == CaName::PairingCards);
+        let last_third = (self.validity(ca) + CLOCK_SKEW).whole_seconds() / 3;
+        let fresh = if is_card { now + last_third } else { now };
+        if let Some(earlier) = self.store.by_request(&hash, fresh)? {
             return Ok(earlier.der);
         }
         let request = Request::parse(ca, request)?;
-        if !self.store.is_certified(ca, &request.public_key, &request.subject, now())? {
+        let since = if is_card { i64::MIN } else { now };
+        if !self.store.is_certified(ca, &request.public_key, &request.subject, since)? {
             return Err(IssueError::NothingToRenew);
         }
-        Ok(self.store.issue(&self.sign(&request)?, &hash, now())?.der)
+        Ok(self.store.issue(&self.sign(&request)?, &hash, fresh)?.der)
+    }
+
+    const fn validity(&self, ca: CaName) -> Duration {
+        match ca {
+            CaName::Issuing => VALIDITY,
+            CaName::PairingCards | CaName::PairingTerminals => self.pairing_validity,
+        }
     }
 
     fn sign(&self, request: &Request) -> Result<Issued, IssueError> {
@@ -195,7 +218,7 @@ impl Authority {
         // A positive number whose first byte is not zero: its bytes are the same everywhere.
         serial[0] = serial[0] & 0x7F | 0x40;
         let mut parameters = request.parameters.clone();
-        limit(&mut parameters, VALIDITY);
+        limit(&mut parameters, self.validity(request.ca));
         parameters.serial_number = Some(SerialNumber::from_slice(&serial));
         let not_after = parameters.not_after.unix_timestamp();
         let key = SubjectPublicKeyInfo::from_der(&request.public_key)?;
@@ -235,7 +258,7 @@ impl Authority {
         })
     }
 
-    /// Revokes a certificate (DER). True if it was revoked before.
+    /// Revokes a certificate (DER), of a card's pairing key all. True if it was revoked before.
     pub(crate) fn revoke(&self, certificate: &[u8], reason: &str) -> Result<bool, RevokeError> {
         REASONS.iter().find(|(name, _)| *name == reason).ok_or(RevokeError::UnknownReason)?;
         let issued = self.issued(certificate)?.ok_or(RevokeError::Unknown)?;

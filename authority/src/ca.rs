@@ -15,7 +15,7 @@ use time::{Duration, OffsetDateTime};
 
 const VALIDITY: Duration = Duration::days(3650);
 /// Certificates are valid from a little earlier than now: clocks differ.
-const CLOCK_SKEW: Duration = Duration::hours(1);
+pub const CLOCK_SKEW: Duration = Duration::hours(1);
 
 /// A certification authority cannot be used.
 #[derive(Debug, thiserror::Error)]

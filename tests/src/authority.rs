@@ -21,15 +21,20 @@ pub struct Authority {
 impl Authority {
     /// An authority with fresh keys.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// An authority with fresh keys and these further options.
+    pub async fn start_with(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let server = serve(directory.path(), "127.0.0.1:0").await;
+        let server = serve(directory.path(), "127.0.0.1:0", options).await;
         Self { server, directory }
     }
 
     /// Starts it again on the same data folder and address. The old process must have ended.
     pub async fn restart(&mut self) {
         let address = self.server.url.strip_prefix("https://").expect("an https URL").to_owned();
-        self.server = serve(self.directory.path(), &address).await;
+        self.server = serve(self.directory.path(), &address, &[]).await;
     }
 
     /// Its data folder.
@@ -126,9 +131,9 @@ fn canonical(serial: &str) -> String {
     serial.to_uppercase().trim_start_matches('0').into()
 }
 
-async fn serve(data: &Path, listen: &str) -> Server {
+async fn serve(data: &Path, listen: &str, options: &[&str]) -> Server {
     let mut serve = command("cardhost-authority", ["serve", "--listen", listen, "--data"]);
-    serve.arg(data);
+    serve.arg(data).args(options);
     let started = Server::start(serve, &data.join("test.log")).await;
     started.unwrap_or_else(|log| panic!("the authority does not start: {log}"))
 }

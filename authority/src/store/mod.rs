@@ -101,28 +101,33 @@ impl Store {
         Ok(connection.query_row(sql, [serial], issued).optional()?)
     }
 
-    /// True if this authority certified this key with this subject, and the certificate is neither revoked nor expired
-    /// at `now`.
+    /// True if this authority certified this key with this subject, and the certificate is not revoked and was valid after
+    /// `since`.
     pub fn is_certified(
         &self,
         ca: CaName,
         public_key: &[u8],
         subject: &str,
-        now: i64,
+        since: i64,
     ) -> Result<bool, StoreError> {
         let sql = "SELECT 1 FROM certificates
             WHERE ca = ? AND public_key = ? AND subject = ? AND revoked_at IS NULL AND not_after > ?";
         let connection = self.connection();
-        Ok(connection.prepare_cached(sql)?.exists(params![ca.name(), public_key, subject, now])?)
+        Ok(connection.prepare_cached(sql)?.exists(params![ca.name(), public_key, subject, since])?)
     }
 
     /// Revokes a certificate durably. True if it was revoked before.
+    ///
+    /// Of a card's pairing key each certificate is revoked: a renewal leaves the earlier ones valid, and terminals know the
+    /// card by the one that it had when they paired.
     pub fn revoke(&self, issued: &Issued, revocation: &Revocation) -> Result<bool, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
-        let sql =
-            "UPDATE certificates SET revoked_at = ?, reason = ? WHERE serial = ? AND revoked_at IS NULL";
-        let changed = transaction.execute(sql, params![revocation.at, revocation.reason, issued.serial])?;
+        let sql = "UPDATE certificates SET revoked_at = ?1, reason = ?2
+            WHERE revoked_at IS NULL AND ca = ?3 AND (serial = ?4 OR (?3 = 'pairing-cards' AND public_key = ?5))";
+        let Revocation { at, reason } = revocation;
+        let certificate = params![at, reason, issued.ca.name(), issued.serial, issued.public_key];
+        let changed = transaction.execute(sql, certificate)?;
         if changed > 0 {
             if issued.ca == CaName::PairingTerminals {
                 make_room(&transaction, revocation.at)?;

@@ -1,11 +1,11 @@
 //! The pairing authorities behind their EST labels, with OpenSSL as the judge of their certificates and of the list.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
-use super::{Running, openssl, start, try_openssl};
+use super::{Running, openssl, start, start_as, try_openssl};
 
 const P256: &str = "ec -pkeyopt ec_paramgen_curve:P-256";
 const LABELS: [&str; 2] = ["pairing-cards", "pairing-terminals"];
@@ -110,6 +110,40 @@ async fn the_same_request_pairs_with_the_same_certificate_until_it_is_revoked() 
         assert_eq!(authority.est(&renew, &request).await.status(), 400);
         assert_ne!(authority.enrol(&enroll, &request).await, first);
     }
+}
+
+/// A host has one request of a card, which may have slept over the end of its certificate.
+#[tokio::test]
+async fn a_cards_certificate_is_renewed_time_and_again_with_one_request() {
+    let authority = start_as(|authority| authority.with_pairing_validity(Duration::ZERO)).await;
+    let request = authority.request(P256);
+    let mut issued = vec![authority.enrol("pairing-cards/simpleenroll", &request).await];
+    for _ in 0..3 {
+        let renewed = authority.enrol("pairing-cards/simplereenroll", &request).await;
+        assert!(!issued.contains(&renewed));
+        issued.push(renewed);
+    }
+    let of_terminal = authority.request(P256);
+    authority.enrol("pairing-terminals/simpleenroll", &of_terminal).await;
+    let expired = authority.est("pairing-terminals/simplereenroll", &of_terminal).await;
+    assert_eq!(expired.status(), 400, "it has expired");
+}
+
+/// Whoever revokes a card's certificate means the card.
+#[tokio::test]
+async fn the_revocation_of_a_cards_certificate_is_one_of_its_key() {
+    let authority = start().await;
+    let request = authority.request(P256);
+    let first = authority.enrol("pairing-cards/simpleenroll", &request).await;
+    let renewed = authority.enrol("pairing-cards/simplereenroll", &request).await;
+    let as_terminal = authority.enrol("pairing-terminals/simpleenroll", &request).await;
+    let other = authority.enrol("pairing-cards/simpleenroll", &authority.request(P256)).await;
+    for (certificate, already) in [(&first, false), (&renewed, true), (&other, false), (&as_terminal, false)]
+    {
+        let answer = authority.post("/v1/revocations", json!({ "certificate": certificate })).await;
+        assert_eq!(answer, (200, json!({ "revoked": true, "already": already })));
+    }
+    assert_eq!(authority.est("pairing-cards/simplereenroll", &request).await.status(), 400);
 }
 
 #[tokio::test]

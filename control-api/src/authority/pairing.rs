@@ -62,6 +62,12 @@ impl Authority {
         self.ask_for_certificate(&ca.path("simpleenroll"), request).await
     }
 
+    /// A renewed certificate (DER) for the key and subject of a PKCS#10 request (DER), RFC 7030, 4.2.2.
+    pub async fn renew_pairing(&self, ca: PairingCa, request: &[u8]) -> Result<Vec<u8>, AuthorityError> {
+        self.require_pairing()?;
+        self.ask_for_certificate(&ca.path("simplereenroll"), request).await
+    }
+
     /// The revocation list of terminals.
     pub async fn pairing_crl(&self) -> Result<RevocationList, AuthorityError> {
         self.require_pairing()?;

@@ -28,7 +28,7 @@ use super::{
     limits::{Place, Settings},
     link::Link,
     live::{Ends, Live, Use},
-    pairing::Newest,
+    pairing::{Account, News},
     ports::Ports,
     roster::Roster,
     start::{self, State},
@@ -61,7 +61,14 @@ struct Inner {
     settings: Settings,
     places: Arc<Semaphore>,
     ended: Notify,
-    newest_list: Newest,
+    news: News,
+}
+
+/// A card as it is stored.
+struct Stored {
+    card: CardRecord,
+    account: Account,
+    state: State,
 }
 
 /// A card's process that has yet to be started up.
@@ -77,19 +84,9 @@ impl Cards {
     /// The cards in this store, run by this launcher. The guard finds those whose old state was put back.
     pub fn new(store: Store, launcher: Launcher, guard: Guard, settings: Settings) -> Self {
         let (entries, roster, ended) = (Mutex::default(), Roster::default(), Notify::new());
-        let newest_list = Newest::default();
+        let news = News::default();
         let places = Arc::new(Semaphore::new(settings.max_live.get().min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner {
-            store,
-            launcher,
-            guard,
-            entries,
-            roster,
-            settings,
-            places,
-            ended,
-            newest_list,
-        }))
+        Self(Arc::new(Inner { store, launcher, guard, entries, roster, settings, places, ended, news }))
     }
 
     /// Reserves the terminal's channel of this protocol; the card need not be there yet.
@@ -179,16 +176,16 @@ impl Cards {
         }
         entry.wait_until_gone().await;
         let began = time::Instant::now();
-        let (row, launched) = self.launch_stored(entry).await?;
+        let (row, account, launched) = self.launch_stored(entry).await?;
         self.note_key(&row, &launched.instance).await?;
         let card = self.bring_up(entry, (row.card, row.epoch), launched, row.atr).await?;
         metrics::counter!("cardhost_card_wakes_total").increment(1);
         metrics::histogram!("cardhost_card_wake_seconds").record(began.elapsed());
-        self.deliver(&card, row.card, row.revocations).await;
+        self.deliver(&card, &account).await;
         Ok(card)
     }
 
-    async fn load(&self, terminal: &Name) -> Result<Option<(CardRecord, State)>, StoreError> {
+    async fn load(&self, terminal: &Name) -> Result<Option<Stored>, StoreError> {
         let terminal = terminal.clone();
         let read = self.0.store.read(move |connection| {
             // One snapshot: the head fits the records.
@@ -197,7 +194,7 @@ impl Cards {
             let Some(card) = found else { return Ok(None) };
             let records = cards::records(&connection, &card.card)?;
             let state = State { head: card.head.clone(), records };
-            Ok(Some((card, state)))
+            Ok(Some(Stored { account: Account::read(&connection, &card)?, card, state }))
         });
         read.await
     }
@@ -219,11 +216,11 @@ impl Cards {
     }
 
     /// The wrapping key may be retired between a read of the wrapped key and its use: then another one stands there.
-    async fn launch_stored(&self, entry: &Entry) -> Result<(CardRecord, Launched), CardError> {
+    async fn launch_stored(&self, entry: &Entry) -> Result<(CardRecord, Account, Launched), CardError> {
         let terminal = &entry.terminal;
         let mut refused = None;
         loop {
-            let (card, state) = self.load(terminal).await?.ok_or(CardError::Absent)?;
+            let Stored { card, account, state } = self.load(terminal).await?.ok_or(CardError::Absent)?;
             self.admit(entry, &card).await?;
             let wrapped_key = Some(card.wrapped_key.clone());
             let start = CardStart {
@@ -234,7 +231,7 @@ impl Cards {
                 adopt: self.follows(),
             };
             match self.launch(self.place().await?, start, state, self.adopting(&card)).await {
-                Ok(launched) => return Ok((card, launched)),
+                Ok(launched) => return Ok((card, account, launched)),
                 Err(CardError::Launcher(LauncherError::Refused(launch::Refusal::WrappedKey)))
                     if refused != wrapped_key =>
                 {
@@ -420,8 +417,8 @@ impl Cards {
         &self.0.roster
     }
 
-    pub(super) fn newest_list(&self) -> &Newest {
-        &self.0.newest_list
+    pub(super) fn news(&self) -> &News {
+        &self.0.news
     }
 
     pub(super) fn places(&self) -> &Arc<Semaphore> {

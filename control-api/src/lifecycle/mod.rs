@@ -25,6 +25,7 @@ mod host_key;
 mod intent;
 mod locks;
 mod pairing;
+mod pairing_renewal;
 mod profiles;
 mod reconcile;
 mod renew;

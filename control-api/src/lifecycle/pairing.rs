@@ -17,6 +17,7 @@ use crate::{
     auth::name::Name,
     authority::{AuthorityError, PairingAuthorities, PairingCa},
     card::{CardError, Violation},
+    pki,
     store::{
         cards::CardRecord,
         devices::{self, DeviceRecord},
@@ -109,6 +110,7 @@ impl LifeCycle {
         certificate: Vec<u8>,
         authorities: PairingAuthorities,
     ) -> Result<(), LifeCycleError> {
+        let renew_at = pki::last_third(&certificate).ok_or(AuthorityError::Malformed)?;
         let PairingAuthorities { cards: card_authority, terminals: terminal_authority } = authorities;
         let command = PairingCommand::Certify { certificate, card_authority, terminal_authority };
         let Answer::Done = self.ask_about_pairing(&card.terminal, command).await? else {
@@ -118,7 +120,7 @@ impl LifeCycle {
         let entry = Entry::new(Action::CardCertified).terminal(&card.terminal);
         let entry = entry.detail("card", hex::encode(number));
         self.write(move |transaction, audit| {
-            pairing_keys::certified(transaction, &number)?;
+            pairing_keys::certified(transaction, &number, renew_at)?;
             audit.append(transaction, &entry)
         })
         .await?;
@@ -218,7 +220,7 @@ impl LifeCycle {
 }
 
 /// The subject of a card's pairing certificate: the card's identity as common name.
-fn subject(card: &CardId) -> Vec<u8> {
+pub(super) fn subject(card: &CardId) -> Vec<u8> {
     let name: DistinguishedName = format!("CN={}", hex::encode(card)).parse().expect("hexadecimal digits");
     name.to_der().expect("a short name")
 }

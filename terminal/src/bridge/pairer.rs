@@ -31,7 +31,6 @@ pub enum PinSource {
 
 /// Pairs cards with this terminal, one at a time: two readers with the same card pair it once.
 pub struct Pairer {
-    identity: Identity,
     state: State,
     pin: PinSource,
     one_at_a_time: Mutex<()>,
@@ -43,8 +42,13 @@ impl Pairer {
     /// # Errors
     /// [`StateError::NoPairingIdentity`]: there is none.
     pub fn new(state: State, pin: PinSource) -> Result<Self, StateError> {
-        let identity = state.pairing_identity()?.ok_or(StateError::NoPairingIdentity)?;
-        Ok(Self { identity, state, pin, one_at_a_time: Mutex::default() })
+        let pairer = Self { state, pin, one_at_a_time: Mutex::default() };
+        pairer.identity().map(|_| pairer)
+    }
+
+    /// As it stands now: what another process renewed counts at once.
+    fn identity(&self) -> Result<Identity, StateError> {
+        self.state.pairing_identity()?.ok_or(StateError::NoPairingIdentity)
     }
 
     /// Opens a session with the card at the end of the link.
@@ -53,7 +57,7 @@ impl Pairer {
     /// See [`flow::insert`].
     pub async fn insert(&self, link: &mut impl Link) -> Result<Session, PairingError> {
         let _only = self.one_at_a_time.lock().await;
-        flow::insert(link, &self.identity, &mut Kept(self)).await
+        flow::insert(link, &self.identity()?, &mut Kept(self)).await
     }
 }
 

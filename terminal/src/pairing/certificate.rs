@@ -46,6 +46,18 @@ impl Identity {
         })
     }
 
+    /// True if the terminal's certificate is to be renewed: in the last third of its life, or if it is by the authority that
+    /// certifies cards, as when both had one.
+    pub fn is_to_renew(&self) -> bool {
+        let (Ok(own), Ok(cards)) = (parse(&self.certificate), parse(&self.card_authority)) else {
+            return true;
+        };
+        let validity = own.validity();
+        let [begin, end] = [validity.not_before, validity.not_after].map(|time| time.timestamp());
+        let last_third = end - (end - begin) / 3;
+        ASN1Time::now().timestamp() >= last_third || own.verify_signature(Some(cards.public_key())).is_ok()
+    }
+
     /// The card's key, if the cards' authority has certified it for key agreement.
     ///
     /// # Errors
@@ -115,7 +127,11 @@ mod tests {
 
         /// Of a terminal that knows cards by this authority and was certified by another.
         fn identity(&self) -> Identity {
-            let (key, certificate) = Self::new().certify(|_| {});
+            self.identity_by(&Self::new(), |_| {})
+        }
+
+        fn identity_by(&self, by: &Self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+            let (key, certificate) = by.certify(change);
             Identity::from_pem(&key.serialize_pem(), &certificate.pem(), &self.pem).unwrap()
         }
     }
@@ -139,6 +155,23 @@ mod tests {
         let identity = Authority::new().identity();
         let own = identity.card_key(&identity.certificate);
         assert_eq!(own.err(), Some(CertificateError::NotSigned));
+    }
+
+    #[test]
+    fn a_certificate_is_to_be_renewed_in_its_last_third_or_if_it_is_by_the_cards_authority() {
+        let (cards, terminals) = (Authority::new(), Authority::new());
+        let valid = |from: i64, to: i64| {
+            move |wish: &mut CertificateParams| {
+                let days = |days| ASN1Time::now().timestamp() + days * 24 * 60 * 60;
+                let day = |number| ASN1Time::from_timestamp(days(number)).unwrap().to_datetime();
+                (wish.not_before, wish.not_after) = (day(from), day(to));
+            }
+        };
+        for (from, to, expected) in [(-10, 30, false), (-19, 11, false), (-21, 9, true), (-30, -1, true)] {
+            let identity = cards.identity_by(&terminals, valid(from, to));
+            assert_eq!(identity.is_to_renew(), expected, "{from} {to}");
+        }
+        assert!(cards.identity_by(&cards, valid(-1, 30)).is_to_renew());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod host_key;
 mod life_cycle;
 mod memory;
 mod pairing;
+mod pairing_renewal;
 mod park;
 mod process_isolation;
 mod random_kills;

@@ -130,16 +130,15 @@ async fn a_paired_only_card_answers_nobody_else() {
 #[tokio::test]
 async fn a_cards_certificate_is_no_terminals() {
     let daemon = Daemon::start().await;
-    let cards = [daemon.terminal("till-1", "alice").await, daemon.terminal("till-2", "alice").await];
-    let mut certificates = Vec::new();
-    for terminal in &cards {
-        terminal.first("9A").await.unwrap();
-        certificates.push(card_certificate(&mut terminal.present().await).await);
-    }
-    let mut device = PairingDevice::enrol(&cards[0], PIN).await;
-    let mut channel = cards[0].present().await;
-    card_certificate(&mut channel).await;
-    for certificate in &certificates {
+    let [terminal, other] =
+        [daemon.terminal("till-1", "alice").await, daemon.terminal("till-2", "bob").await];
+    terminal.first("9A").await.unwrap();
+    other.first("9A").await.unwrap();
+    let of_other = card_certificate(&mut other.present().await).await;
+    let mut device = PairingDevice::enrol(&terminal, PIN).await;
+    let mut channel = terminal.present().await;
+    let own = card_certificate(&mut channel).await;
+    for certificate in [&own, &of_other] {
         channel.expect(&present_as_terminal(certificate), 0x6982).await;
     }
     channel.expect(&present_as_terminal(&device.identity.certificate), 0x9000).await;
