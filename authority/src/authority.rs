@@ -19,7 +19,7 @@ use x509_parser::parse_x509_certificate;
 use crate::{
     ca::{self, CLOCK_SKEW, Ca, CaError, CaName, limit},
     challenges::{Challenge, Challenges, Exhausted, Unusable},
-    ocsp,
+    ocsp::{self, Responder},
     request::Request,
     service::{self, Credential, TlsError},
     store::{Issued, Revocation, Store, StoreError},
@@ -29,6 +29,8 @@ use crate::{
 /// Of every certificate, unless pairing ones are to have another.
 const VALIDITY: Duration = Duration::days(365);
 const CRL_VALIDITY: Duration = Duration::days(1);
+/// How long a host and a terminal may keep what was said of a card.
+const CARD_STATUS_LASTS: std::time::Duration = std::time::Duration::from_secs(60 * 60);
 /// Random serial numbers (RFC 5280, 4.1.2.2 allows up to 20 bytes).
 const SERIAL: usize = 16;
 
@@ -288,14 +290,13 @@ impl Authority {
         Ok(parameters.signed_by(&self.ca(ca).issuer)?.der().to_vec())
     }
 
-    /// The answer to an OCSP request, both DER. Only certificates of the issuing authority have this service.
+    /// The answer to an OCSP request, both DER. Certificates of users' keys have this service, and those with which cards
+    /// pair, of which there is no list.
     pub(crate) fn ocsp(&self, request: &[u8]) -> Vec<u8> {
-        ocsp::respond(&self.issuing, request, |serial| self.issued_to_users(serial))
-    }
-
-    fn issued_to_users(&self, serial: &[u8]) -> Result<Option<Issued>, StoreError> {
-        let found = self.store.by_serial(serial)?;
-        Ok(found.filter(|issued| issued.ca == CaName::Issuing))
+        let responder = |name, lasts| Responder { name, ca: self.ca(name), lasts };
+        let responders =
+            [responder(CaName::Issuing, None), responder(CaName::PairingCards, Some(CARD_STATUS_LASTS))];
+        ocsp::respond(&responders, request, |serial| self.store.by_serial(serial))
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeSet, ffi::OsString, path::Path};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rcgen::KeyPair;
 use rusqlite::{Connection, OpenFlags};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
+    client::{Client, Device},
     front::Front,
     process::{Server, command},
 };
@@ -56,6 +59,18 @@ impl Authority {
             "--authority-key".into(),
             file("host.key"),
         ]
+    }
+
+    /// Revokes a certificate (DER), as its operator does.
+    pub async fn revoke(&self, certificate: &[u8]) {
+        let read = |name: &str| std::fs::read_to_string(self.data().join(name)).expect("its file");
+        let key = KeyPair::from_pem(&read("host.key")).expect("a key");
+        let host = Device::new(&read("host.pem"), &key);
+        let client = Client::new(&self.server.url, &read("service-ca.pem"), Some(&host));
+        let body = STANDARD.encode(certificate);
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+        let answer = client.post("/v1/revocations", json!({ "certificate": pem })).await;
+        assert_eq!(answer.expect("an answer")["revoked"], true);
     }
 
     /// Serial numbers of the certificates for users' keys that were issued and not revoked.

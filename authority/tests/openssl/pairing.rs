@@ -177,15 +177,49 @@ async fn a_revoked_terminal_is_on_its_own_list_whose_number_rises_and_a_card_on_
 async fn a_pairing_certificate_authenticates_nobody() {
     let authority = start().await;
     let request = authority.request(P256);
-    authority.enrol("pairing-terminals/simpleenroll", &request).await;
-    assert_eq!(authority.verify("sha256").await["reason"], "unknown-issuer");
-    // By OCSP neither: to the issuing authority its serial number is unknown.
-    fs::copy(authority.file("card.pem"), authority.file("pairing.pem")).unwrap();
-    openssl(authority.path(), "ocsp -issuer issuing-ca.pem -cert pairing.pem -reqout request.der");
+    for label in LABELS {
+        authority.enrol(&format!("{label}/simpleenroll"), &request).await;
+        assert_eq!(authority.verify("sha256").await["reason"], "unknown-issuer");
+        // By OCSP neither: to the issuing authority its serial number is unknown.
+        assert!(status(&authority, "issuing", "-sha1").await.contains("card.pem: unknown"), "{label}");
+    }
+}
+
+/// OpenSSL's words about the status of `card.pem`, verified by the certificate of the authority that is asked.
+async fn status(authority: &Running, ca: &str, hash: &str) -> String {
+    status_of(authority, &format!("{hash} -issuer {ca}-ca.pem -cert card.pem"), ca).await
+}
+
+async fn status_of(authority: &Running, what: &str, ca: &str) -> String {
+    let asked = format!("ocsp {what}");
+    openssl(authority.path(), &format!("{asked} -reqout request.der"));
     let request = fs::read(authority.file("request.der")).unwrap();
     let answer = authority.anybody.post(format!("{}/ocsp", authority.url)).body(request).send().await;
     fs::write(authority.file("response.der"), answer.unwrap().bytes().await.unwrap()).unwrap();
-    let words =
-        "ocsp -issuer issuing-ca.pem -cert pairing.pem -no_nonce -respin response.der -CAfile issuing-ca.pem";
-    assert!(openssl(authority.path(), words).contains("pairing.pem: unknown"));
+    openssl(authority.path(), &format!("{asked} -no_nonce -respin response.der -CAfile {ca}-ca.pem"))
+}
+
+#[tokio::test]
+async fn the_status_of_a_card_is_answered_by_its_authority_and_lasts_an_hour() {
+    let authority = start().await;
+    let request = authority.request(P256);
+    let certificate = authority.enrol("pairing-cards/simpleenroll", &request).await;
+    for hash in ["-sha1", "-sha256", "-sha384"] {
+        let good = status(&authority, "pairing-cards", hash).await;
+        assert!(good.contains("card.pem: good") && good.contains("Next Update: "), "{good}");
+    }
+    let renewed = authority.enrol("pairing-cards/simplereenroll", &request).await;
+    authority.post("/v1/revocations", json!({ "certificate": renewed, "reason": "keyCompromise" })).await;
+    for pem in [&certificate, &renewed] {
+        fs::write(authority.file("card.pem"), pem).unwrap();
+        let revoked = status(&authority, "pairing-cards", "-sha256").await;
+        assert!(revoked.contains("card.pem: revoked") && revoked.contains("keyCompromise"), "{revoked}");
+    }
+    let request = authority.request(P256);
+    authority.enrol("pairing-terminals/simpleenroll", &request).await;
+    let serial = openssl(authority.path(), "x509 -in card.pem -noout -serial");
+    let of_terminal = format!("0x{}", serial.trim().trim_start_matches("serial="));
+    let asked = format!("-sha256 -issuer pairing-cards-ca.pem -serial {of_terminal}");
+    let told = status_of(&authority, &asked, "pairing-cards").await;
+    assert!(told.contains(&format!("{of_terminal}: unknown")), "{told}");
 }

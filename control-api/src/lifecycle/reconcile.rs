@@ -191,8 +191,10 @@ impl LifeCycle {
             audit.append(transaction, &entry)
         })
         .await?;
-        if queued.purpose == Purpose::TerminalPairing {
-            self.0.terminal_revoked.notify_one();
+        match queued.purpose {
+            Purpose::Credential => {}
+            Purpose::CardPairing => self.0.statuses.forget(),
+            Purpose::TerminalPairing => self.0.terminal_revoked.notify_one(),
         }
         Ok(())
     }

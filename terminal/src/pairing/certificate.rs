@@ -24,6 +24,14 @@ pub enum CertificateError {
     Usage,
 }
 
+/// A card's certificate, as far as it says who the card is.
+pub struct CardCertificate {
+    /// The card's key.
+    pub key: PublicKey,
+    /// The certificate's serial number, big-endian.
+    pub serial: Vec<u8>,
+}
+
 /// What a terminal pairs itself with: its certified key, and the authority that certifies cards.
 pub struct Identity {
     /// The terminal's key.
@@ -58,11 +66,11 @@ impl Identity {
         ASN1Time::now().timestamp() >= last_third || own.verify_signature(Some(cards.public_key())).is_ok()
     }
 
-    /// The card's key, if the cards' authority has certified it for key agreement.
+    /// A card's certificate (DER), if the cards' authority made it, for key agreement.
     ///
     /// # Errors
     /// See [`CertificateError`].
-    pub fn card_key(&self, certificate: &[u8]) -> Result<PublicKey, CertificateError> {
+    pub fn card(&self, certificate: &[u8]) -> Result<CardCertificate, CertificateError> {
         let authority = parse(&self.card_authority)?;
         let card = parse(certificate)?;
         card.verify_signature(Some(authority.public_key())).map_err(|_| CertificateError::NotSigned)?;
@@ -73,7 +81,7 @@ impl Identity {
         if !usage.is_some_and(|usage| usage.value.key_agreement()) || card.is_ca() {
             return Err(CertificateError::Usage);
         }
-        public_key(&card)
+        Ok(CardCertificate { key: public_key(&card)?, serial: card.raw_serial().to_vec() })
     }
 }
 
@@ -138,22 +146,23 @@ mod tests {
 
     fn verdict(change: impl FnOnce(&mut CertificateParams)) -> Option<CertificateError> {
         let authority = Authority::new();
-        authority.identity().card_key(authority.certify(change).1.der()).err()
+        authority.identity().card(authority.certify(change).1.der()).err()
     }
 
     #[test]
     fn a_card_that_the_authority_certified_is_accepted_with_its_key() {
         let authority = Authority::new();
         let (key, certificate) = authority.certify(|_| {});
-        let accepted = authority.identity().card_key(certificate.der()).unwrap();
-        assert_eq!(accepted.to_sec1_point(false).as_bytes(), key.public_key_raw());
+        let accepted = authority.identity().card(certificate.der()).unwrap();
+        assert_eq!(accepted.key.to_sec1_point(false).as_bytes(), key.public_key_raw());
+        assert_eq!(accepted.serial, parse(certificate.der()).unwrap().raw_serial());
     }
 
     /// Otherwise whoever has a terminal's key could pass for a card.
     #[test]
     fn a_terminals_certificate_is_no_cards() {
         let identity = Authority::new().identity();
-        let own = identity.card_key(&identity.certificate);
+        let own = identity.card(&identity.certificate);
         assert_eq!(own.err(), Some(CertificateError::NotSigned));
     }
 
@@ -177,7 +186,7 @@ mod tests {
     #[test]
     fn any_other_certificate_is_refused_with_its_reason() {
         let (authority, other) = (Authority::new(), Authority::new());
-        let foreign = authority.identity().card_key(other.certify(|_| {}).1.der());
+        let foreign = authority.identity().card(other.certify(|_| {}).1.der());
         assert_eq!(foreign.err(), Some(CertificateError::NotSigned));
         assert_eq!(
             verdict(|wish| wish.not_after = date_time_ymd(2020, 1, 1)),
@@ -190,10 +199,10 @@ mod tests {
         let signing = vec![KeyUsagePurpose::DigitalSignature];
         assert_eq!(verdict(|wish| wish.key_usages = signing), Some(CertificateError::Usage));
         assert_eq!(verdict(|wish| wish.key_usages = vec![]), Some(CertificateError::Usage));
-        let malformed = authority.identity().card_key(b"no certificate");
+        let malformed = authority.identity().card(b"no certificate");
         assert_eq!(malformed.err(), Some(CertificateError::Malformed));
         let (_, certificate) = authority.certify(|_| {});
         let longer = [certificate.der(), &[0][..]].concat();
-        assert_eq!(authority.identity().card_key(&longer).err(), Some(CertificateError::Malformed));
+        assert_eq!(authority.identity().card(&longer).err(), Some(CertificateError::Malformed));
     }
 }

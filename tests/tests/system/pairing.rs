@@ -237,6 +237,10 @@ async fn a_foreign_authority_certifies_no_pairing_and_nothing_else_fails() {
     let set = async |client: &Client, policy| client.put(PAIRINGS, json!({ "policy": policy })).await;
     assert_eq!(set(&administrator, "paired-only").await, Err(refusal(409, "pairing-unavailable")));
     assert_eq!(set(&administrator, "open").await.unwrap(), none);
+    let status = terminal.client.get("/v1/cards/till-1/certification/40").await;
+    assert_eq!(status, Err(refusal(409, "pairing-unavailable")));
+    let revoked = administrator.delete("/v1/cards/till-1/certification").await;
+    assert_eq!(revoked, Err(refusal(404, "not-found")));
 
     // Under an authority that offers it, the card is certified with its next certificate; what was lost is not forgotten.
     let authority = Authority::start().await;
