@@ -17,17 +17,20 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::parse_x509_certificate;
 
 use crate::{
-    ca::{Ca, CaError, CaName, limit},
+    ca::{self, CLOCK_SKEW, Ca, CaError, CaName, limit},
     challenges::{Challenge, Challenges, Exhausted, Unusable},
-    ocsp,
+    ocsp::{self, Responder},
     request::Request,
     service::{self, Credential, TlsError},
     store::{Issued, Revocation, Store, StoreError},
     verify::{self, Reason},
 };
 
+/// Of every certificate, unless pairing ones are to have another.
 const VALIDITY: Duration = Duration::days(365);
 const CRL_VALIDITY: Duration = Duration::days(1);
+/// How long a host and a terminal may keep what was said of a card.
+const CARD_STATUS_LASTS: std::time::Duration = std::time::Duration::from_secs(60 * 60);
 /// Random serial numbers (RFC 5280, 4.1.2.2 allows up to 20 bytes).
 const SERIAL: usize = 16;
 
@@ -98,10 +101,12 @@ const REASONS: [(&str, RevocationReason); 6] = [
 /// The authority over its folder.
 pub struct Authority {
     issuing: Ca,
-    pairing: Ca,
+    pairing_cards: Ca,
+    pairing_terminals: Ca,
     service: Ca,
     store: Store,
     challenges: Challenges,
+    pairing_validity: Duration,
 }
 
 impl Authority {
@@ -111,13 +116,23 @@ impl Authority {
     /// See [`OpenError`].
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
         std::fs::create_dir_all(folder)?;
+        // Cards hold its key for good, to know terminals and lists by: so it goes on as the authority of terminals.
+        ca::rename(folder, "pairing-ca", "pairing-terminals-ca")?;
         Ok(Self {
             issuing: Ca::open(folder, "issuing-ca", "cardhost issuing CA")?,
-            pairing: Ca::open(folder, "pairing-ca", "cardhost pairing CA")?,
+            pairing_cards: Ca::open(folder, "pairing-cards-ca", "cardhost pairing CA of cards")?,
+            pairing_terminals: Ca::open(folder, "pairing-terminals-ca", "cardhost pairing CA of terminals")?,
             service: Ca::open(folder, "service-ca", "cardhost authority service CA")?,
             store: Store::open(&folder.join("authority.sqlite"))?,
             challenges: Challenges::default(),
+            pairing_validity: VALIDITY,
         })
+    }
+
+    /// The same authority, whose pairing certificates are valid this long: to show renewals, for instance.
+    pub fn with_pairing_validity(self, validity: std::time::Duration) -> Self {
+        let pairing_validity = validity.try_into().unwrap_or(VALIDITY);
+        Self { pairing_validity, ..self }
     }
 
     /// The certificate that cards' certificates chain to, PEM.
@@ -155,17 +170,15 @@ impl Authority {
     pub(crate) const fn ca(&self, name: CaName) -> &Ca {
         match name {
             CaName::Issuing => &self.issuing,
-            CaName::Pairing => &self.pairing,
+            CaName::PairingCards => &self.pairing_cards,
+            CaName::PairingTerminals => &self.pairing_terminals,
         }
     }
 
     /// Issues a certificate (DER) for a PKCS#10 request (DER); the same request gets the same certificate as long as
     /// that is valid.
     pub(crate) fn enroll(&self, ca: CaName, request: &[u8]) -> Result<Vec<u8>, IssueError> {
-        let hash = match ca {
-            CaName::Issuing => hash(b"", request),
-            CaName::Pairing => hash(b"pairing\0", request),
-        };
+        let hash = hash(asked(ca), request);
         if let Some(earlier) = self.store.by_request(&hash, now())? {
             return Ok(earlier.der);
         }
@@ -175,19 +188,30 @@ impl Authority {
 
     /// Issues a new certificate for a key and subject that have a valid one; the same request gets the same
     /// renewal, also where it got the first certificate before.
+    ///
+    /// Of cards' pairing keys a host asks with the one request that it has, time and again: that gets the same renewal until
+    /// its last third. Their certificates are renewed after their end as well, since a card may sleep over it.
     pub(crate) fn renew(&self, ca: CaName, request: &[u8]) -> Result<Vec<u8>, IssueError> {
-        let hash = match ca {
-            CaName::Issuing => hash(b"renewal\0", request),
-            CaName::Pairing => hash(b"pairing renewal\0", request),
-        };
-        if let Some(earlier) = self.store.by_request(&hash, now())? {
+        let hash = hash(asked_again(ca), request);
+        let (now, is_card) = (now(), ca == CaName::PairingCards);
+        let last_third = (self.validity(ca) + CLOCK_SKEW).whole_seconds() / 3;
+        let fresh = if is_card { now + last_third } else { now };
+        if let Some(earlier) = self.store.by_request(&hash, fresh)? {
             return Ok(earlier.der);
         }
         let request = Request::parse(ca, request)?;
-        if !self.store.is_certified(ca, &request.public_key, &request.subject, now())? {
+        let since = if is_card { i64::MIN } else { now };
+        if !self.store.is_certified(ca, &request.public_key, &request.subject, since)? {
             return Err(IssueError::NothingToRenew);
         }
-        Ok(self.store.issue(&self.sign(&request)?, &hash, now())?.der)
+        Ok(self.store.issue(&self.sign(&request)?, &hash, fresh)?.der)
+    }
+
+    const fn validity(&self, ca: CaName) -> Duration {
+        match ca {
+            CaName::Issuing => VALIDITY,
+            CaName::PairingCards | CaName::PairingTerminals => self.pairing_validity,
+        }
     }
 
     fn sign(&self, request: &Request) -> Result<Issued, IssueError> {
@@ -196,7 +220,7 @@ impl Authority {
         // A positive number whose first byte is not zero: its bytes are the same everywhere.
         serial[0] = serial[0] & 0x7F | 0x40;
         let mut parameters = request.parameters.clone();
-        limit(&mut parameters, VALIDITY);
+        limit(&mut parameters, self.validity(request.ca));
         parameters.serial_number = Some(SerialNumber::from_slice(&serial));
         let not_after = parameters.not_after.unix_timestamp();
         let key = SubjectPublicKeyInfo::from_der(&request.public_key)?;
@@ -236,7 +260,7 @@ impl Authority {
         })
     }
 
-    /// Revokes a certificate (DER). True if it was revoked before.
+    /// Revokes a certificate (DER), of a card's pairing key all. True if it was revoked before.
     pub(crate) fn revoke(&self, certificate: &[u8], reason: &str) -> Result<bool, RevokeError> {
         REASONS.iter().find(|(name, _)| *name == reason).ok_or(RevokeError::UnknownReason)?;
         let issued = self.issued(certificate)?.ok_or(RevokeError::Unknown)?;
@@ -266,14 +290,32 @@ impl Authority {
         Ok(parameters.signed_by(&self.ca(ca).issuer)?.der().to_vec())
     }
 
-    /// The answer to an OCSP request, both DER. Only certificates of the issuing authority have this service.
+    /// The answer to an OCSP request, both DER. Certificates of users' keys have this service, and those with which cards
+    /// pair, of which there is no list.
     pub(crate) fn ocsp(&self, request: &[u8]) -> Vec<u8> {
-        ocsp::respond(&self.issuing, request, |serial| self.issued_to_users(serial))
+        let responder = |name, lasts| Responder { name, ca: self.ca(name), lasts };
+        let responders =
+            [responder(CaName::Issuing, None), responder(CaName::PairingCards, Some(CARD_STATUS_LASTS))];
+        ocsp::respond(&responders, request, |serial| self.store.by_serial(serial))
     }
+}
 
-    fn issued_to_users(&self, serial: &[u8]) -> Result<Option<Issued>, StoreError> {
-        let found = self.store.by_serial(serial)?;
-        Ok(found.filter(|issued| issued.ca == CaName::Issuing))
+/// What a first request to this authority is told apart by.
+const fn asked(ca: CaName) -> &'static [u8] {
+    match ca {
+        CaName::Issuing => b"",
+        CaName::PairingCards => b"pairing-cards\0",
+        // As when it was the only pairing authority.
+        CaName::PairingTerminals => b"pairing\0",
+    }
+}
+
+/// The same of a request for a renewal.
+const fn asked_again(ca: CaName) -> &'static [u8] {
+    match ca {
+        CaName::Issuing => b"renewal\0",
+        CaName::PairingCards => b"pairing-cards renewal\0",
+        CaName::PairingTerminals => b"pairing renewal\0",
     }
 }
 

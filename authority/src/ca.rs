@@ -15,7 +15,7 @@ use time::{Duration, OffsetDateTime};
 
 const VALIDITY: Duration = Duration::days(3650);
 /// Certificates are valid from a little earlier than now: clocks differ.
-const CLOCK_SKEW: Duration = Duration::hours(1);
+pub const CLOCK_SKEW: Duration = Duration::hours(1);
 
 /// A certification authority cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +36,15 @@ pub enum CaError {
     Making(#[from] rcgen::Error),
 }
 
-/// Which of the authorities that certify keys. Behind EST the pairing one has its name as label (RFC 7030, 3.2.2).
+/// Which of the authorities that certify keys. Behind EST the pairing ones have their names as labels (RFC 7030, 3.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaName {
     /// Keys of users in cards.
     Issuing,
-    /// Keys with which cards and terminals pair.
-    Pairing,
+    /// Keys with which cards pair: CA-KLCC (GlobalPlatform Amendment F 1.3).
+    PairingCards,
+    /// Keys with which terminals pair: CA-KLOC (ibid.).
+    PairingTerminals,
 }
 
 impl CaName {
@@ -50,13 +52,14 @@ impl CaName {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Issuing => "issuing",
-            Self::Pairing => "pairing",
+            Self::PairingCards => "pairing-cards",
+            Self::PairingTerminals => "pairing-terminals",
         }
     }
 
     /// The one of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Issuing, Self::Pairing].into_iter().find(|ca| ca.name() == name)
+        [Self::Issuing, Self::PairingCards, Self::PairingTerminals].into_iter().find(|ca| ca.name() == name)
     }
 }
 
@@ -85,6 +88,20 @@ impl Ca {
         let issuer = Issuer::from_ca_cert_pem(&pem, key).map_err(|_| damaged())?;
         Ok(Self { issuer, pem, der })
     }
+}
+
+/// Gives an authority's files another name, if they are there under the earlier one. Interrupted, it is done at the next
+/// start: the certificate, whose absence would have both made anew, is the last to go.
+pub fn rename(folder: &Path, earlier: &str, name: &str) -> Result<(), CaError> {
+    for extension in ["key", "pem"] {
+        let from = folder.join(format!("{earlier}.{extension}"));
+        match std::fs::rename(&from, folder.join(format!("{name}.{extension}"))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed.map_err(|source| CaError::File { path: from, source })?,
+        }
+    }
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|source| CaError::File { path: folder.to_owned(), source })
 }
 
 /// Parameters with a common name, valid from now on.

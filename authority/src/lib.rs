@@ -8,10 +8,10 @@
 //!                    Authority: ca (signs) · challenges (memory) · store (SQLite)
 //! ```
 //!
-//! Three certification authorities are kept apart: the *issuing* one signs certificates of users' keys in cards; the
-//! *pairing* one, behind the EST label `pairing`, those of the keys with which cards and terminals pair; the *service* one
-//! signs this server's TLS certificate and the credentials of hosts. A card's certificate is thus never a host's credential,
-//! and a user's key in a card pairs with nothing.
+//! Four certification authorities are kept apart: the *issuing* one signs certificates of users' keys in cards; the two of
+//! *pairing*, behind the EST labels `pairing-cards` and `pairing-terminals`, those of the keys with which cards and terminals
+//! pair; the *service* one signs this server's TLS certificate and the credentials of hosts. A card's certificate is thus
+//! never a host's credential, a user's key in a card pairs with nothing, and no card pairs as a terminal.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -4,6 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -27,10 +28,10 @@ struct Arguments {
 enum Command {
     /// Serve until SIGTERM or SIGINT. The first start makes the authority's keys and a credential for one host.
     ///
-    /// Files in the data folder: issuing-ca.pem (cards' certificates chain to it), pairing-ca.pem (certificates for the
-    /// pairing of cards with terminals chain to it), service-ca.pem (this server's TLS certificate chains to it),
-    /// host.pem and host.key (the host's client credential), authority.sqlite. Keys are
-    /// readable by their owner only. Start the daemon with
+    /// Files in the data folder: issuing-ca.pem (cards' certificates chain to it), pairing-cards-ca.pem and
+    /// pairing-terminals-ca.pem (certificates with which cards and terminals pair chain to them), service-ca.pem (this
+    /// server's TLS certificate chains to it), host.pem and host.key (the host's client credential), authority.sqlite.
+    /// Keys are readable by their owner only. Start the daemon with
     ///
     ///   cardhost serve --authority URL --authority-ca DIR/service-ca.pem --authority-cert DIR/host.pem --authority-key DIR/host.key
     #[command(verbatim_doc_comment)]
@@ -41,6 +42,10 @@ enum Command {
         /// Where to listen.
         #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8444")]
         listen: SocketAddr,
+        /// How long certificates are valid with which cards and terminals pair: 365 days unless you say otherwise. Hosts
+        /// have cards' renewed in the last third.
+        #[arg(long, value_name = "SECONDS", default_value_t = 365 * 24 * 60 * 60, value_parser = clap::value_parser!(u64).range(1..=10 * 365 * 24 * 60 * 60))]
+        pairing_validity: u64,
     },
 }
 
@@ -48,12 +53,12 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let Command::Serve { data, listen } = Arguments::parse().command;
-    serve(&data, listen).await
+    let Command::Serve { data, listen, pairing_validity } = Arguments::parse().command;
+    serve(&data, listen, Duration::from_secs(pairing_validity)).await
 }
 
-async fn serve(data: &Path, listen: SocketAddr) -> anyhow::Result<()> {
-    let authority = Arc::new(Authority::open(data)?);
+async fn serve(data: &Path, listen: SocketAddr, pairing_validity: Duration) -> anyhow::Result<()> {
+    let authority = Arc::new(Authority::open(data)?.with_pairing_validity(pairing_validity));
     if !data.join("host.pem").exists() {
         authority.host_credential("cardhost")?.write(data, "host")?;
         tracing::info!(folder = %data.display(), "made the credential host.pem, host.key for the daemon");

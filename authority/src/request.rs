@@ -38,7 +38,9 @@ impl Request {
         }
         let parameters = match ca {
             CaName::Issuing => to_issue(requested.params, &information.subject_pki)?,
-            CaName::Pairing => to_pair(requested.params, &information.subject_pki)?,
+            CaName::PairingCards | CaName::PairingTerminals => {
+                to_pair(requested.params, &information.subject_pki)?
+            }
         };
         Ok(Self {
             ca,

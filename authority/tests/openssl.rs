@@ -28,8 +28,12 @@ struct Running {
 }
 
 async fn start() -> Running {
+    start_as(|authority| authority).await
+}
+
+async fn start_as(change: impl FnOnce(Authority) -> Authority) -> Running {
     let folder = tempfile::tempdir().unwrap();
-    let authority = Arc::new(Authority::open(folder.path()).unwrap());
+    let authority = Arc::new(change(Authority::open(folder.path()).unwrap()));
     authority.host_credential("test").unwrap().write(folder.path(), "host").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());

@@ -10,8 +10,8 @@
 use anyhow::{Context, Result, anyhow};
 use cardhost_terminal::pairing::{
     certificate::Identity,
-    flow::{self, Link, PairingError, Pairings},
-    scp03::{DIVERSIFICATION, KeySet},
+    flow::{self, Known, Link, PairingError, Pairings},
+    scp03::DIVERSIFICATION,
     session::Session,
 };
 use tokio::runtime::Runtime;
@@ -90,7 +90,7 @@ impl Bench {
     async fn authenticate(&mut self, samples: &mut Samples) -> Result<Session> {
         let mut way = Way(&mut self.paired);
         flow::select(&mut way).await?;
-        let set = self.kept.0.clone().context("a pairing")?;
+        let Known { set, .. } = self.kept.0.clone().context("a pairing")?;
         let start = std::time::Instant::now();
         let session = flow::authenticate(&mut way, &set).await?;
         samples.push(start.elapsed());
@@ -130,18 +130,30 @@ impl Link for Way<'_> {
     }
 }
 
-/// The one pairing, in memory: a disk is not what is measured.
+/// The one pairing, in memory: neither a disk is measured nor the authority.
 #[derive(Default)]
-struct Kept(Option<KeySet>);
+struct Kept(Option<Known>);
 
 impl Pairings for Kept {
-    fn find(&self, _: &[u8; DIVERSIFICATION]) -> Result<Option<KeySet>, PairingError> {
+    fn find(&self, _: &[u8; DIVERSIFICATION]) -> Result<Option<Known>, PairingError> {
         Ok(self.0.clone())
     }
 
-    fn keep(&mut self, _: &[u8; DIVERSIFICATION], set: &KeySet) -> Result<(), PairingError> {
-        self.0 = Some(set.clone());
+    fn keep(&mut self, _: &[u8; DIVERSIFICATION], known: &Known) -> Result<(), PairingError> {
+        self.0 = Some(known.clone());
         Ok(())
+    }
+
+    fn is_revoked(&self, _: &[u8; DIVERSIFICATION], _: Option<&[u8]>) -> Result<bool, PairingError> {
+        Ok(false)
+    }
+
+    fn revoke(&mut self, card: &[u8; DIVERSIFICATION], _: &[u8]) -> Result<(), PairingError> {
+        self.forget(card)
+    }
+
+    async fn status(&mut self, _: &[u8]) -> Option<Vec<u8>> {
+        None
     }
 
     fn forget(&mut self, _: &[u8; DIVERSIFICATION]) -> Result<(), PairingError> {

@@ -27,7 +27,7 @@ struct Enrolled {
     pairing: Option<Certified>,
 }
 
-/// The pairing key's certificate and the authority's.
+/// The pairing key's certificate and the cards' authority's.
 #[derive(Deserialize)]
 struct Certified {
     pem: String,

@@ -120,12 +120,8 @@ pub async fn again(state: &State, password: &str) -> Result<Session, Error> {
 /// A session bound to the device's certificate; the device is enrolled before if it must be, and the pairing key with it.
 async fn begin(state: &State, config: &Config, known: bool, password: &str) -> Result<Session, Error> {
     if known && let Some(device) = state.device()? {
-        if state.pairing_identity()?.is_none() {
-            tracing::info!("enrolling again, for a key to pair with");
-            // A host that cannot pair has refused before it enrolled anything.
-            if let Some(device) = enrolment::with_pairing(state, config, password).await? {
-                return log_in(config, Some(&device), password).await;
-            }
+        if let Some(device) = to_pair(state, config, password).await? {
+            return log_in(config, Some(&device), password).await;
         }
         match log_in(config, Some(&device), password).await {
             Err(Error::Host(error)) if is_about_the_device(&error) => {
@@ -136,6 +132,24 @@ async fn begin(state: &State, config: &Config, known: bool, password: &str) -> R
     }
     let device = enrolment::enrol(state, config, password).await?;
     log_in(config, Some(&device), password).await
+}
+
+/// Enrols again if the terminal has no certified key to pair with, or its certificate is to be renewed; nothing is renewed
+/// if that fails, since the present one serves yet. `None` if there is no need, or the host cannot pair: it has refused before
+/// it enrolled anything.
+async fn to_pair(state: &State, config: &Config, password: &str) -> Result<Option<Device>, Error> {
+    let identity = state.pairing_identity()?;
+    if identity.as_ref().is_some_and(|identity| !identity.is_to_renew()) {
+        return Ok(None);
+    }
+    tracing::info!("enrolling again, for a key to pair with");
+    match enrolment::with_pairing(state, config, password).await {
+        Err(error) if identity.is_some() => {
+            tracing::warn!(%error, "the certificate to pair with is not renewed");
+            Ok(None)
+        }
+        enrolled => enrolled,
+    }
 }
 
 /// Logs in; with a device the session is bound to it.

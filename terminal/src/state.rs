@@ -6,9 +6,9 @@
 //! | `device.key` | the device's private key, PKCS#8 in PEM |
 //! | `device.pem` | its client certificate |
 //! | `session.json` | the session's token |
-//! | `pairing.key`, `pairing.pem` | the key that this terminal pairs itself with, and the authority's certificate of it |
-//! | `authority.pem` | the authority that also certifies cards |
-//! | `pairings.json` | format version, the key sets shared with cards |
+//! | `pairing.key`, `pairing.pem` | the key that this terminal pairs itself with, and its certificate |
+//! | `authority.pem` | the authority that certifies cards |
+//! | `pairings.json` | format version, the key sets shared with cards, cards that are revoked |
 //!
 //! All files have mode 0600 and are replaced whole.
 
@@ -239,14 +239,14 @@ fn read_optional(path: &Path) -> Result<Option<String>, StateError> {
     }
 }
 
-/// Parses a file that begins with its format's version.
+/// Parses a file that begins with its format's version, up to the latest that is known.
 fn parse_versioned<T: DeserializeOwned>(path: &Path, text: &str, known: u32) -> Result<T, StateError> {
     #[derive(Deserialize)]
     struct Versioned {
         version: u32,
     }
     match parse(path, text)? {
-        Versioned { version } if version == known => parse(path, text),
+        Versioned { version } if (1..=known).contains(&version) => parse(path, text),
         Versioned { version: found } => Err(StateError::Version { path: path.into(), found, known }),
     }
 }

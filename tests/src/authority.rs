@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeSet, ffi::OsString, path::Path};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rcgen::KeyPair;
 use rusqlite::{Connection, OpenFlags};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
+    client::{Client, Device},
     front::Front,
     process::{Server, command},
 };
@@ -21,15 +24,20 @@ pub struct Authority {
 impl Authority {
     /// An authority with fresh keys.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// An authority with fresh keys and these further options.
+    pub async fn start_with(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let server = serve(directory.path(), "127.0.0.1:0").await;
+        let server = serve(directory.path(), "127.0.0.1:0", options).await;
         Self { server, directory }
     }
 
     /// Starts it again on the same data folder and address. The old process must have ended.
     pub async fn restart(&mut self) {
         let address = self.server.url.strip_prefix("https://").expect("an https URL").to_owned();
-        self.server = serve(self.directory.path(), &address).await;
+        self.server = serve(self.directory.path(), &address, &[]).await;
     }
 
     /// Its data folder.
@@ -51,6 +59,18 @@ impl Authority {
             "--authority-key".into(),
             file("host.key"),
         ]
+    }
+
+    /// Revokes a certificate (DER), as its operator does.
+    pub async fn revoke(&self, certificate: &[u8]) {
+        let read = |name: &str| std::fs::read_to_string(self.data().join(name)).expect("its file");
+        let key = KeyPair::from_pem(&read("host.key")).expect("a key");
+        let host = Device::new(&read("host.pem"), &key);
+        let client = Client::new(&self.server.url, &read("service-ca.pem"), Some(&host));
+        let body = STANDARD.encode(certificate);
+        let pem = format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+        let answer = client.post("/v1/revocations", json!({ "certificate": pem })).await;
+        assert_eq!(answer.expect("an answer")["revoked"], true);
     }
 
     /// Serial numbers of the certificates for users' keys that were issued and not revoked.
@@ -100,7 +120,7 @@ pub fn valid_to_pair(data: &Path) -> BTreeSet<String> {
 
 const VALID: &str = "SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL AND ca = 'issuing'";
 const VALID_TO_PAIR: &str =
-    "SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL AND ca = 'pairing'";
+    "SELECT hex(serial) FROM certificates WHERE revoked_at IS NULL AND ca LIKE 'pairing-%'";
 
 fn copy_files(from: &Path, to: &Path) {
     for file in std::fs::read_dir(from).expect("a folder") {
@@ -126,9 +146,9 @@ fn canonical(serial: &str) -> String {
     serial.to_uppercase().trim_start_matches('0').into()
 }
 
-async fn serve(data: &Path, listen: &str) -> Server {
+async fn serve(data: &Path, listen: &str, options: &[&str]) -> Server {
     let mut serve = command("cardhost-authority", ["serve", "--listen", listen, "--data"]);
-    serve.arg(data);
+    serve.arg(data).args(options);
     let started = Server::start(serve, &data.join("test.log")).await;
     started.unwrap_or_else(|log| panic!("the authority does not start: {log}"))
 }

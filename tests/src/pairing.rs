@@ -1,16 +1,22 @@
 //! A terminal that pairs itself with its card, by the terminal's own code over a test's channel.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use cardhost_terminal::pairing::{
     certificate::Identity,
-    flow::{self, Link, PairingError, Pairings},
-    scp03::{DIVERSIFICATION, KeySet},
+    flow::{self, Known, Link, PairingError, Pairings},
+    scp03::DIVERSIFICATION,
     session::{Session, SessionError},
+};
+use cardhost_wire::{
+    apdu::CommandApdu,
+    pairing::{AUTHORITY_KID, CARD_KID, CERTIFIED_KVN, PAIRING_DOMAIN},
+    tlv::{self, object},
 };
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::{channel::Channel, terminal::Terminal};
+use crate::{channel::Channel, client::Client, terminal::Terminal};
 
 /// A device of a terminal: its certified pairing key, what it shares with the card, and the PIN that its user says.
 pub struct PairingDevice {
@@ -19,11 +25,16 @@ pub struct PairingDevice {
     /// Its certified key.
     pub identity: Identity,
     /// The pairing, if there is one.
-    pub kept: Option<KeySet>,
+    pub kept: Option<Known>,
+    /// The card was seen revoked.
+    pub revoked: bool,
     /// What the user answers.
     pub pin: String,
     /// How often the user was asked.
     pub asked: usize,
+    /// By which it asks the host about its card.
+    client: Client,
+    terminal: String,
 }
 
 impl PairingDevice {
@@ -36,13 +47,23 @@ impl PairingDevice {
         let pem = |name: &str| enrolled["pairing"][name].as_str().expect("PEM").to_owned();
         let identity = Identity::from_pem(&key.serialize_pem(), &pem("pem"), &pem("authority_pem"));
         let id = enrolled["id"].as_str().expect("an id").into();
-        Self { id, identity: identity.expect("usable PEM"), kept: None, pin: pin.into(), asked: 0 }
+        Self {
+            id,
+            identity: identity.expect("usable PEM"),
+            kept: None,
+            revoked: false,
+            pin: pin.into(),
+            asked: 0,
+            client: terminal.client.clone(),
+            terminal: terminal.name.clone(),
+        }
     }
 
     /// What happens at insertion.
     pub async fn insert(&mut self, channel: &mut Channel) -> Result<Session, PairingError> {
-        let Self { identity, kept, pin, asked, .. } = self;
-        flow::insert(&mut Way(channel), identity, &mut Kept { kept, pin, asked }).await
+        let Self { identity, kept, revoked, pin, asked, client, terminal, .. } = self;
+        let mut kept = Kept { kept, revoked, pin, asked, client, terminal };
+        flow::insert(&mut Way(channel), identity, &mut kept).await
     }
 }
 
@@ -54,6 +75,23 @@ pub async fn through(
 ) -> Result<Vec<u8>, SessionError> {
     let envelope = session.wrap(command)?;
     Ok(session.unwrap(&channel.transmit(&envelope).await)?.to_vec())
+}
+
+/// The certificate of the card's pairing key, which it shows to everybody.
+pub async fn card_certificate(channel: &mut Channel) -> Vec<u8> {
+    channel.expect(&command([0x00, 0xA4, 0x04, 0x00], &PAIRING_DOMAIN), 0x9000).await;
+    let name = object(0xA6, &object(0x83, &[CARD_KID, CERTIFIED_KVN]));
+    let answer = channel.expect(&command([0x80, 0xCA, 0xBF, 0x21], &name), 0x9000).await;
+    tlv::only(&answer, 0xBF21).expect("a certificate").to_vec()
+}
+
+/// PERFORM SECURITY OPERATION with this certificate.
+pub fn present_as_terminal(certificate: &[u8]) -> Vec<u8> {
+    command([0x80, 0x2A, CERTIFIED_KVN, AUTHORITY_KID], certificate)
+}
+
+fn command([cla, ins, p1, p2]: [u8; 4], data: &[u8]) -> Vec<u8> {
+    CommandApdu { cla, ins, p1, p2, data, le: Some(65_536), extended: true }.to_bytes()
 }
 
 /// A P-256 key and its certification request for this name.
@@ -82,19 +120,37 @@ impl Link for Way<'_> {
 }
 
 struct Kept<'a> {
-    kept: &'a mut Option<KeySet>,
+    kept: &'a mut Option<Known>,
+    revoked: &'a mut bool,
     pin: &'a str,
     asked: &'a mut usize,
+    client: &'a Client,
+    terminal: &'a str,
 }
 
 impl Pairings for Kept<'_> {
-    fn find(&self, _: &[u8; DIVERSIFICATION]) -> Result<Option<KeySet>, PairingError> {
+    fn find(&self, _: &[u8; DIVERSIFICATION]) -> Result<Option<Known>, PairingError> {
         Ok(self.kept.clone())
     }
 
-    fn keep(&mut self, _: &[u8; DIVERSIFICATION], set: &KeySet) -> Result<(), PairingError> {
-        *self.kept = Some(set.clone());
+    fn keep(&mut self, _: &[u8; DIVERSIFICATION], known: &Known) -> Result<(), PairingError> {
+        *self.kept = Some(known.clone());
         Ok(())
+    }
+
+    fn is_revoked(&self, _: &[u8; DIVERSIFICATION], _: Option<&[u8]>) -> Result<bool, PairingError> {
+        Ok(*self.revoked)
+    }
+
+    fn revoke(&mut self, _: &[u8; DIVERSIFICATION], _: &[u8]) -> Result<(), PairingError> {
+        (*self.kept, *self.revoked) = (None, true);
+        Ok(())
+    }
+
+    async fn status(&mut self, serial: &[u8]) -> Option<Vec<u8>> {
+        let path = format!("/v1/cards/{}/certification/{}", self.terminal, hex::encode(serial));
+        let answer = self.client.get(&path).await.ok()?;
+        STANDARD.decode(answer["ocsp_response"].as_str()?).ok()
     }
 
     fn forget(&mut self, _: &[u8; DIVERSIFICATION]) -> Result<(), PairingError> {

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// AID of the pairing security domain: proprietary and not registered (ISO/IEC 7816-5, category F), `cardhost` and 1.
 pub const PAIRING_DOMAIN: [u8; 10] = [0xF0, 0x63, 0x61, 0x72, 0x64, 0x68, 0x6F, 0x73, 0x74, 0x01];
-/// Version number of the authority's key and of the card's own key in the pairing security domain.
+/// Version number of the terminals' authority's key and of the card's own key in the pairing security domain.
 pub const CERTIFIED_KVN: u8 = 0x01;
-/// Key identifier of the authority's key, PK.CA-KLOC.ECDSA (GlobalPlatform Amendment F 1.3, table 4-4).
+/// Key identifier of the terminals' authority's key, PK.CA-KLOC.ECDSA (GlobalPlatform Amendment F 1.3, table 4-4).
 pub const AUTHORITY_KID: u8 = 0x10;
 /// Key identifier of the card's own key, SK.SD.ECKA of SCP11a (ibid.).
 pub const CARD_KID: u8 = 0x11;
@@ -63,16 +63,19 @@ pub enum PairingCommand {
     /// Signs a certification request (PKCS#10) for the card's pairing key, which is made at the first time. The
     /// argument is the request's subject, a DER `Name`. Answers [`crate::control::Answer::CertificationRequest`].
     Request(Vec<u8>),
-    /// Stores the certificate of the card's pairing key and the authority's own, both DER. The authority cannot be
-    /// changed later. Answers [`crate::control::Answer::Done`].
+    /// Stores the certificate of the card's pairing key, in place of an earlier one, and the key of the terminals'
+    /// authority, which cannot be changed later. All are DER, the authorities' keys P-256 and not the same: else a card
+    /// could pair as a terminal. Answers [`crate::control::Answer::Done`].
     Certify {
-        /// Of the card's pairing key, signed by the authority.
+        /// Of the card's pairing key, signed by the cards' authority.
         certificate: Vec<u8>,
-        /// The authority's certificate, whose key is P-256.
-        authority: Vec<u8>,
+        /// The certificate of the cards' authority, CA-KLCC (GlobalPlatform Amendment F 1.3).
+        card_authority: Vec<u8>,
+        /// The certificate of the terminals' authority, CA-KLOC (ibid.).
+        terminal_authority: Vec<u8>,
     },
-    /// A certificate revocation list (RFC 5280, 5; DER) signed by the authority: the pairings of the terminals in it
-    /// end, and they cannot pair again. A number lower than the last is refused; the same number changes nothing.
+    /// A certificate revocation list (RFC 5280, 5; DER) signed by the terminals' authority: the pairings of the terminals
+    /// in it end, and they cannot pair again. A number lower than the last is refused; the same number changes nothing.
     /// Answers [`crate::control::Answer::Done`].
     Revoke(Vec<u8>),
     /// Answers [`crate::control::Answer::Pairings`].

@@ -29,16 +29,18 @@ pub struct IsHost(pub bool);
 pub fn router(authority: Arc<Authority>) -> Router {
     let hosts = Router::new()
         .nest("/.well-known/est", enrolment(CaName::Issuing))
-        .nest("/.well-known/est/pairing", enrolment(CaName::Pairing))
+        .nest("/.well-known/est/pairing-cards", enrolment(CaName::PairingCards))
+        .nest("/.well-known/est/pairing-terminals", enrolment(CaName::PairingTerminals))
         .route("/v1/challenges", post(verification::challenge))
         .route("/v1/verifications", post(verification::verify))
         .route("/v1/revocations", post(verification::revoke))
         .layer(middleware::from_fn(only_hosts));
     let public = Router::new()
         .nest("/.well-known/est", certificates(CaName::Issuing))
-        .nest("/.well-known/est/pairing", certificates(CaName::Pairing))
+        .nest("/.well-known/est/pairing-cards", certificates(CaName::PairingCards))
+        .nest("/.well-known/est/pairing-terminals", certificates(CaName::PairingTerminals))
         .merge(list("/crl", CaName::Issuing))
-        .merge(list("/pairing/crl", CaName::Pairing))
+        .merge(list("/pairing/crl", CaName::PairingTerminals))
         .route("/ocsp", post(status::ocsp));
     hosts
         .merge(public)

@@ -13,7 +13,7 @@ use axum::{
 use super::problem::{Problem, internal};
 use crate::{Authority, ca::CaName};
 
-/// `GET /crl`, `GET /pairing/crl`.
+/// `GET /crl`, `GET /pairing/crl`: the latter of terminals, since no terminal needs one of cards.
 pub async fn crl(
     State(authority): State<Arc<Authority>>,
     Extension(ca): Extension<CaName>,

@@ -10,8 +10,12 @@ use rusqlite_migration::{M, Migrations};
 use crate::ca::CaName;
 use columns::issued;
 
-const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("schema/v1.sql")), M::up(include_str!("schema/v2.sql"))];
-/// Entries of the pairing authority's list, more of which a card does not take. Certificates that expired make room.
+const MIGRATIONS: &[M<'_>] = &[
+    M::up(include_str!("schema/v1.sql")),
+    M::up(include_str!("schema/v2.sql")),
+    M::up(include_str!("schema/v3.sql")),
+];
+/// Entries of the list of terminals, more of which a card does not take. Certificates that expired make room.
 const PAIRING_ENTRIES: u32 = 1024;
 /// An expired certificate stays on the list until one was issued beyond its validity (RFC 5280, 3.3).
 const LISTED_AFTER_EXPIRY: i64 = 2 * 24 * 60 * 60;
@@ -97,32 +101,38 @@ impl Store {
         Ok(connection.query_row(sql, [serial], issued).optional()?)
     }
 
-    /// True if this authority certified this key with this subject, and the certificate is neither revoked nor expired
-    /// at `now`.
+    /// True if this authority certified this key with this subject, and the certificate is not revoked and was valid after
+    /// `since`.
     pub fn is_certified(
         &self,
         ca: CaName,
         public_key: &[u8],
         subject: &str,
-        now: i64,
+        since: i64,
     ) -> Result<bool, StoreError> {
         let sql = "SELECT 1 FROM certificates
             WHERE ca = ? AND public_key = ? AND subject = ? AND revoked_at IS NULL AND not_after > ?";
         let connection = self.connection();
-        Ok(connection.prepare_cached(sql)?.exists(params![ca.name(), public_key, subject, now])?)
+        Ok(connection.prepare_cached(sql)?.exists(params![ca.name(), public_key, subject, since])?)
     }
 
     /// Revokes a certificate durably. True if it was revoked before.
+    ///
+    /// Of a card's pairing key each certificate is revoked: a renewal leaves the earlier ones valid, and terminals know the
+    /// card by the one that it had when they paired.
     pub fn revoke(&self, issued: &Issued, revocation: &Revocation) -> Result<bool, StoreError> {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
-        let sql =
-            "UPDATE certificates SET revoked_at = ?, reason = ? WHERE serial = ? AND revoked_at IS NULL";
-        let changed = transaction.execute(sql, params![revocation.at, revocation.reason, issued.serial])?;
+        let sql = "UPDATE certificates SET revoked_at = ?1, reason = ?2
+            WHERE revoked_at IS NULL AND ca = ?3 AND (serial = ?4 OR (?3 = 'pairing-cards' AND public_key = ?5))";
+        let Revocation { at, reason } = revocation;
+        let certificate = params![at, reason, issued.ca.name(), issued.serial, issued.public_key];
+        let changed = transaction.execute(sql, certificate)?;
         if changed > 0 {
-            if issued.ca == CaName::Pairing {
+            if issued.ca == CaName::PairingTerminals {
                 make_room(&transaction, revocation.at)?;
             }
+            // None of cards.
             transaction.execute("UPDATE crl SET number = number + 1 WHERE ca = ?", [issued.ca.name()])?;
         }
         transaction.commit()?;
@@ -156,15 +166,15 @@ fn insert(transaction: &Transaction<'_>, issued: &Issued, request_sha256: &[u8; 
     Ok(())
 }
 
-/// Takes certificates off the pairing authority's list that have expired, the first to expire first, as far as it is too
-/// long. No more than that: a card has no clock, and takes what is not listed for good.
+/// Takes certificates off the list of terminals that have expired, the first to expire first, as far as it is too long. No
+/// more than that: a card has no clock, and takes what is not listed for good.
 fn make_room(transaction: &Transaction<'_>, now: i64) -> rusqlite::Result<()> {
     let sql = "UPDATE certificates SET listed = 0 WHERE serial IN (
         SELECT serial FROM certificates
-        WHERE ca = 'pairing' AND revoked_at IS NOT NULL AND listed = 1 AND not_after < ?1
+        WHERE ca = 'pairing-terminals' AND revoked_at IS NOT NULL AND listed = 1 AND not_after < ?1
         ORDER BY not_after
         LIMIT max(0, (SELECT count(*) FROM certificates
-            WHERE ca = 'pairing' AND revoked_at IS NOT NULL AND listed = 1) - ?2))";
+            WHERE ca = 'pairing-terminals' AND revoked_at IS NOT NULL AND listed = 1) - ?2))";
     transaction.execute(sql, params![now - LISTED_AFTER_EXPIRY, PAIRING_ENTRIES])?;
     Ok(())
 }

@@ -6,7 +6,7 @@ const DAY: i64 = 24 * 60 * 60;
 
 fn certificate(number: u32, not_after: i64) -> Issued {
     Issued {
-        ca: CaName::Pairing,
+        ca: CaName::PairingTerminals,
         serial: number.to_be_bytes().into(),
         der: number.to_be_bytes().into(),
         subject: "CN=till".into(),
@@ -38,9 +38,9 @@ fn fill(store: &Store, numbers: std::ops::Range<u32>, not_after: i64, at: i64) {
     transaction.commit().unwrap();
 }
 
-/// Numbers of the certificates on the pairing authority's list, and the list's own.
+/// Numbers of the certificates on the list of terminals, and the list's own.
 fn listed(store: &Store) -> (u64, Vec<u32>) {
-    let (number, revoked) = store.revoked(CaName::Pairing).unwrap();
+    let (number, revoked) = store.revoked(CaName::PairingTerminals).unwrap();
     let of = |issued: Issued| u32::from_be_bytes(issued.serial.try_into().unwrap());
     (number, revoked.into_iter().map(of).collect())
 }

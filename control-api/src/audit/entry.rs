@@ -33,6 +33,10 @@ pub enum Action {
     CardPaired,
     /// The authority certified a card's key to pair with terminals.
     CardCertified,
+    /// The authority renewed the certificate of a card's key to pair with terminals.
+    CardCertificateRenewed,
+    /// An operator had the certificate of a card's key to pair with terminals revoked.
+    CardRevoked,
     /// An operator said what terminals that are not paired may do with a card.
     PairingPolicySet,
     /// A pairing of a card with a terminal was ended.

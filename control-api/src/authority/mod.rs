@@ -9,12 +9,15 @@ mod est;
 pub mod foreign;
 mod pairing;
 mod service;
+mod status;
 mod transport;
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
+pub use pairing::{PairingAuthorities, PairingCa};
 pub use service::{Challenge, Verdict};
+pub use status::CardStatus;
 
 use foreign::Foreign;
 use transport::Transport;

@@ -19,6 +19,7 @@ use super::{
     limits::Place,
     link::Link,
     live::{Ends, Live, Use},
+    pairing::Account,
     ports::Ports,
     start::{self, State},
     task::{End, Task},
@@ -35,6 +36,13 @@ use crate::{
 
 /// How long a killed process may take to be gone before it is only reported.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A card as it is stored.
+struct Stored {
+    card: CardRecord,
+    account: Account,
+    state: State,
+}
 
 /// A card's process that has yet to be started up.
 struct Launched {
@@ -68,16 +76,16 @@ impl Cards {
         }
         entry.wait_until_gone().await;
         let began = time::Instant::now();
-        let (row, launched) = self.launch_stored(entry).await?;
+        let (row, account, launched) = self.launch_stored(entry).await?;
         self.note_key(&row, &launched.instance).await?;
         let card = self.bring_up(entry, (row.card, row.epoch), launched, row.atr).await?;
         metrics::counter!("cardhost_card_wakes_total").increment(1);
         metrics::histogram!("cardhost_card_wake_seconds").record(began.elapsed());
-        self.deliver(&card, row.card, row.revocations).await;
+        self.deliver(&card, &account).await;
         Ok(card)
     }
 
-    async fn load(&self, terminal: &Name) -> Result<Option<(CardRecord, State)>, StoreError> {
+    async fn load(&self, terminal: &Name) -> Result<Option<Stored>, StoreError> {
         let terminal = terminal.clone();
         let read = self.store().read(move |connection| {
             // One snapshot: the head fits the records.
@@ -86,7 +94,7 @@ impl Cards {
             let Some(card) = found else { return Ok(None) };
             let records = cards::records(&connection, &card.card)?;
             let state = State { head: card.head.clone(), records };
-            Ok(Some((card, state)))
+            Ok(Some(Stored { account: Account::read(&connection, &card)?, card, state }))
         });
         read.await
     }
@@ -108,11 +116,11 @@ impl Cards {
     }
 
     /// The wrapping key may be retired between a read of the wrapped key and its use: then another one stands there.
-    async fn launch_stored(&self, entry: &Entry) -> Result<(CardRecord, Launched), CardError> {
+    async fn launch_stored(&self, entry: &Entry) -> Result<(CardRecord, Account, Launched), CardError> {
         let terminal = &entry.terminal;
         let mut refused = None;
         loop {
-            let (card, state) = self.load(terminal).await?.ok_or(CardError::Absent)?;
+            let Stored { card, account, state } = self.load(terminal).await?.ok_or(CardError::Absent)?;
             self.admit(entry, &card).await?;
             let wrapped_key = Some(card.wrapped_key.clone());
             let start = CardStart {
@@ -123,7 +131,7 @@ impl Cards {
                 adopt: self.follows(),
             };
             match self.launch(self.place().await?, start, state, self.adopting(&card)).await {
-                Ok(launched) => return Ok((card, launched)),
+                Ok(launched) => return Ok((card, account, launched)),
                 Err(CardError::Launcher(LauncherError::Refused(launch::Refusal::WrappedKey)))
                     if refused != wrapped_key =>
                 {

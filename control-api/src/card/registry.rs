@@ -18,7 +18,7 @@ use super::{
     CardError, Channel,
     entry::{Entry, Held},
     limits::Settings,
-    pairing::Newest,
+    pairing::News,
     roster::Roster,
     task::{End, Mail},
 };
@@ -45,26 +45,16 @@ struct Inner {
     settings: Settings,
     places: Arc<Semaphore>,
     ended: Notify,
-    newest_list: Newest,
+    news: News,
 }
 
 impl Cards {
     /// The cards in this store, run by this launcher. The guard finds those whose old state was put back.
     pub fn new(store: Store, launcher: Launcher, guard: Guard, settings: Settings) -> Self {
         let (entries, roster, ended) = (Mutex::default(), Roster::default(), Notify::new());
-        let newest_list = Newest::default();
+        let news = News::default();
         let places = Arc::new(Semaphore::new(settings.max_live.get().min(Semaphore::MAX_PERMITS)));
-        Self(Arc::new(Inner {
-            store,
-            launcher,
-            guard,
-            entries,
-            roster,
-            settings,
-            places,
-            ended,
-            newest_list,
-        }))
+        Self(Arc::new(Inner { store, launcher, guard, entries, roster, settings, places, ended, news }))
     }
 
     /// Reserves the terminal's channel of this protocol; the card need not be there yet.
@@ -177,8 +167,8 @@ impl Cards {
         &self.0.roster
     }
 
-    pub(super) fn newest_list(&self) -> &Newest {
-        &self.0.newest_list
+    pub(super) fn news(&self) -> &News {
+        &self.0.news
     }
 
     pub(super) fn places(&self) -> &Arc<Semaphore> {

@@ -105,6 +105,14 @@ enum Command {
         #[arg(long)]
         revoke_all: bool,
     },
+    /// Has the certificate revoked with which a terminal's card pairs: terminals refuse the card from then on, for good.
+    ///
+    /// A terminal that is paired with the card refuses it as well, as soon as it learns of it: at the next insertion or
+    /// session, within an hour. The card itself, its keys and its certificates for the user stay as they are.
+    Revoke {
+        /// The terminal's name.
+        terminal: Name,
+    },
     /// Lists the eUICC profiles on a terminal's card, installs and deletes them.
     ///
     /// A profile comes as a JSON file, with the members of POST /v1/cards/{terminal}/profiles:
@@ -188,6 +196,12 @@ impl RemoteCommand for Card {
                     None => client.get(&path).await?,
                 };
                 show_pairings(&pairings, output);
+            }
+            Command::Revoke { terminal } => {
+                client.delete(&format!("/v1/cards/{terminal}/certification")).await?;
+                output.done(&format!(
+                    "the card of terminal {terminal} is revoked: terminals will not pair with it"
+                ));
             }
             Command::Profiles { terminal, add, delete } => {
                 profiles(client, output, &format!("/v1/cards/{terminal}/profiles"), &add, &delete).await?;

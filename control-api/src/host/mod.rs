@@ -129,7 +129,7 @@ impl Host {
         let (life_cycle, reconciling) = (app.life_cycle.clone(), ending.clone());
         let reconciling = tokio::spawn(async move { life_cycle.run(reconciling).await });
         let (life_cycle, following) = (app.life_cycle.clone(), ending.clone());
-        let following = tokio::spawn(async move { life_cycle.follow_revocations(following).await });
+        let following = tokio::spawn(async move { life_cycle.follow_pairing(following).await });
         let (cards, parking) = (app.cards.clone(), ending.clone());
         tokio::spawn(async move { cards.park_by_policy(parking).await });
         let server = Server::new(listener, server_tls, http::router(&app), config.limits);

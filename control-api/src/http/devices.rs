@@ -66,7 +66,7 @@ struct EnrolledDevice {
 struct DevicePairing {
     /// The certificate of its pairing key, PEM.
     pem: String,
-    /// The certificate of the authority that certified it, and certifies cards, PEM.
+    /// The certificate of the authority that certifies cards, PEM: not the one that certified this key.
     authority_pem: String,
 }
 
@@ -179,7 +179,7 @@ fn serial(certificate: &[u8]) -> Option<String> {
 
 impl From<PairingCertificate> for DevicePairing {
     fn from(pairing: PairingCertificate) -> Self {
-        Self { pem: pem(&pairing.certificate), authority_pem: pem(&pairing.authority) }
+        Self { pem: pem(&pairing.certificate), authority_pem: pem(&pairing.card_authority) }
     }
 }
 

@@ -9,6 +9,7 @@ mod card_fault;
 mod card_operations;
 mod cards;
 mod certificates;
+mod certification;
 pub mod channel;
 mod devices;
 mod health;
@@ -57,6 +58,7 @@ pub fn operations(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
         .merge(terminals::routes(app))
         .merge(devices::routes(app))
         .merge(certificates::routes(app))
+        .merge(certification::routes(app))
         .merge(authentications::routes(app))
         .merge(orphans::routes(app))
         .merge(channel::routes(app))

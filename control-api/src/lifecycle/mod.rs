@@ -18,6 +18,7 @@
 //! on when the caller goes away.
 
 mod authenticate;
+mod card_status;
 mod create;
 mod delete;
 mod destroy;
@@ -25,6 +26,7 @@ mod host_key;
 mod intent;
 mod locks;
 mod pairing;
+mod pairing_renewal;
 mod profiles;
 mod reconcile;
 mod renew;
@@ -58,6 +60,7 @@ use crate::{
     store::{Store, StoreError, quotas::Quotas},
     wrapping::{WrappingError, WrappingKeys},
 };
+use card_status::Statuses;
 use host_key::HostKeyRotation;
 use locks::Locks;
 
@@ -189,6 +192,7 @@ struct Inner {
     unsettled: Notify,
     /// The authority revoked a terminal's pairing certificate.
     terminal_revoked: Notify,
+    statuses: Statuses,
     quotas: Quotas,
     default_keys: bool,
 }
@@ -216,6 +220,7 @@ impl LifeCycle {
             locks,
             unsettled,
             terminal_revoked,
+            statuses: Statuses::default(),
             quotas,
             default_keys,
         }))

@@ -15,8 +15,9 @@ use super::{LifeCycle, LifeCycleError};
 use crate::{
     audit::{Action, Entry},
     auth::name::Name,
-    authority::AuthorityError,
+    authority::{AuthorityError, PairingAuthorities, PairingCa},
     card::{CardError, Violation},
+    pki,
     store::{
         cards::CardRecord,
         devices::{self, DeviceRecord},
@@ -30,8 +31,8 @@ use crate::{
 pub struct PairingCertificate {
     /// The certificate of its key.
     pub certificate: Vec<u8>,
-    /// The authority's own.
-    pub authority: Vec<u8>,
+    /// The cards' authority's own.
+    pub card_authority: Vec<u8>,
 }
 
 /// The revocation of what the authority will issue.
@@ -54,13 +55,13 @@ impl LifeCycle {
         if matches!(key, Some(PairingKey::Certified(_))) {
             return Ok(());
         }
-        let authority = self.0.authority.pairing_ca().await?;
+        let authorities = self.0.authority.pairing_authorities().await?;
         let certificate = match key {
             Some(PairingKey::Issued(certificate) | PairingKey::Certified(certificate)) => certificate,
             Some(PairingKey::Requested(request)) => self.certificate_of_card(&card, &request).await?,
             None => self.first_certificate_of_card(&card).await?,
         };
-        self.certify(&card, certificate, authority).await
+        self.certify(&card, certificate, authorities).await
     }
 
     /// The card's certification request, written down.
@@ -93,7 +94,7 @@ impl LifeCycle {
         card: &CardRecord,
         request: &[u8],
     ) -> Result<Vec<u8>, LifeCycleError> {
-        let certificate = self.0.authority.enroll_pairing(request).await?;
+        let certificate = self.0.authority.enroll_pairing(PairingCa::Cards, request).await?;
         let (number, issued) = (card.card, certificate.clone());
         let stored = move |transaction: &Transaction<'_>| pairing_keys::issued(transaction, &number, &issued);
         match self.0.store.write(stored).await? {
@@ -107,9 +108,11 @@ impl LifeCycle {
         &self,
         card: &CardRecord,
         certificate: Vec<u8>,
-        authority: Vec<u8>,
+        authorities: PairingAuthorities,
     ) -> Result<(), LifeCycleError> {
-        let command = PairingCommand::Certify { certificate, authority };
+        let renew_at = pki::last_third(&certificate).ok_or(AuthorityError::Malformed)?;
+        let PairingAuthorities { cards: card_authority, terminals: terminal_authority } = authorities;
+        let command = PairingCommand::Certify { certificate, card_authority, terminal_authority };
         let Answer::Done = self.ask_about_pairing(&card.terminal, command).await? else {
             return Err(CardError::Misbehaved(Violation::Unexpected).into());
         };
@@ -117,7 +120,7 @@ impl LifeCycle {
         let entry = Entry::new(Action::CardCertified).terminal(&card.terminal);
         let entry = entry.detail("card", hex::encode(number));
         self.write(move |transaction, audit| {
-            pairing_keys::certified(transaction, &number)?;
+            pairing_keys::certified(transaction, &number, renew_at)?;
             audit.append(transaction, &entry)
         })
         .await?;
@@ -159,15 +162,15 @@ impl LifeCycle {
         request: Vec<u8>,
         by: Name,
     ) -> Result<PairingCertificate, LifeCycleError> {
-        let authority = self.0.authority.pairing_ca().await?;
+        let card_authority = self.0.authority.pairing_ca(PairingCa::Cards).await?;
         let _only = self.0.locks.lock(&device.terminal).await;
         let queued = self.queue(&device.terminal, &request).await?;
-        match self.0.authority.enroll_pairing(&request).await {
+        match self.0.authority.enroll_pairing(PairingCa::Terminals, &request).await {
             Ok(certificate) => {
                 let device = DeviceRecord { pairing_certificate: Some(certificate.clone()), ..device };
                 let accepted = self.accept(device, Some(queued.id), by).await;
                 accepted.inspect_err(|_| self.unsettle())?;
-                Ok(PairingCertificate { certificate, authority })
+                Ok(PairingCertificate { certificate, card_authority })
             }
             Err(error) => Err(self.not_enrolled(queued, error).await),
         }
@@ -217,7 +220,7 @@ impl LifeCycle {
 }
 
 /// The subject of a card's pairing certificate: the card's identity as common name.
-fn subject(card: &CardId) -> Vec<u8> {
+pub(super) fn subject(card: &CardId) -> Vec<u8> {
     let name: DistinguishedName = format!("CN={}", hex::encode(card)).parse().expect("hexadecimal digits");
     name.to_der().expect("a short name")
 }

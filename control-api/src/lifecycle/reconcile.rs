@@ -11,7 +11,7 @@ use super::{
 use crate::{
     audit::{Action, Entry},
     auth::name::Name,
-    authority::AuthorityError,
+    authority::{AuthorityError, PairingCa},
     store::{
         cards, intents,
         revocations::{self, Purpose, RevocationRecord, Subject},
@@ -167,7 +167,8 @@ impl LifeCycle {
         }
         let issued = match queued.purpose {
             Purpose::Credential => self.0.authority.enroll(request).await,
-            Purpose::CardPairing | Purpose::TerminalPairing => self.0.authority.enroll_pairing(request).await,
+            Purpose::CardPairing => self.0.authority.enroll_pairing(PairingCa::Cards, request).await,
+            Purpose::TerminalPairing => self.0.authority.enroll_pairing(PairingCa::Terminals, request).await,
         };
         match issued {
             Ok(der) => {
@@ -190,8 +191,10 @@ impl LifeCycle {
             audit.append(transaction, &entry)
         })
         .await?;
-        if queued.purpose == Purpose::TerminalPairing {
-            self.0.terminal_revoked.notify_one();
+        match queued.purpose {
+            Purpose::Credential => {}
+            Purpose::CardPairing => self.0.statuses.forget(),
+            Purpose::TerminalPairing => self.0.terminal_revoked.notify_one(),
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The pairing authority's revocation list on its way to the cards.
+//! The revocation list of terminals on its way to the cards; renewed certificates of cards go the same way.
 //!
 //! ```text
 //! at the start, each hour, after a terminal's revocation ─▶ fetched ─newer─▶ stored ─▶ live cards at once,
@@ -37,23 +37,23 @@ impl LifeCycle {
     }
 
     /// Keeps the cards up to date until `end` turns true.
-    pub async fn follow_revocations(&self, mut end: watch::Receiver<bool>) {
+    pub async fn follow_pairing(&self, mut end: watch::Receiver<bool>) {
         if !self.0.authority.offers_pairing() {
             return;
         }
         let mut pause = FIRST_PAUSE;
         loop {
-            let fetched = tokio::select! {
-                fetched = self.fetch_revocations() => fetched,
+            let followed = tokio::select! {
+                followed = self.follow_once() => followed,
                 () = server::ended(&mut end) => return,
             };
-            let rest = match fetched {
-                Ok(()) => {
+            let rest = match followed {
+                Ok(has_more) => {
                     pause = FIRST_PAUSE;
-                    ROUND
+                    if has_more { FIRST_PAUSE } else { ROUND }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the revocation list for pairing is not fetched yet");
+                    tracing::warn!(%error, "what the authority says about pairing is not followed yet");
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     pause
                 }
@@ -66,6 +66,18 @@ impl LifeCycle {
         }
     }
 
+    /// True if there is more to do at once.
+    async fn follow_once(&self) -> Result<bool, LifeCycleError> {
+        self.fetch_revocations().await?;
+        let authorities = self.0.authority.pairing_authorities().await;
+        if let Ok(authorities) = &authorities {
+            self.0.cards.know(authorities.clone());
+        }
+        // Also with what a card did not take before.
+        self.0.cards.bring_all_up_to_date().await;
+        self.renew_pairing_certificates(&authorities?).await
+    }
+
     async fn fetch_revocations(&self) -> Result<(), LifeCycleError> {
         let list = self.0.authority.pairing_crl().await?;
         let (number, kept) = (list.number, list.clone());
@@ -75,8 +87,6 @@ impl LifeCycle {
             tell_length(&list);
             self.0.cards.follow(list);
         }
-        // Also where a card did not take it before.
-        self.0.cards.bring_all_up_to_date().await;
         Ok(())
     }
 }

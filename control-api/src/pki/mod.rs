@@ -23,7 +23,7 @@ use time::{Duration, OffsetDateTime};
 use crate::data_dir::{DataDir, DataDirError, read_optional, write_private};
 
 pub use issue::{DeviceCertificate, DeviceRequestRefused, Identity};
-pub use pairing::{PairingRequestRefused, pairing_request};
+pub use pairing::{PairingRequestRefused, is_issued_by, last_third, pairing_request};
 pub use revocation_list::{MAX_ENTRIES, MalformedList, RevocationList};
 
 /// Validity of the host's certification authorities.

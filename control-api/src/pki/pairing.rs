@@ -1,8 +1,10 @@
-//! Certification requests for the keys with which terminals pair, checked before the authority sees them.
+//! Certification requests for the keys with which terminals pair, checked before the authority sees them, and what the host
+//! reads in the certificates of pairing keys.
 
+use jiff::Timestamp;
 use x509_parser::{
     certification_request::X509CertificationRequest, oid_registry::OID_X509_COMMON_NAME,
-    prelude::FromDer as _, public_key::PublicKey, x509::X509Name,
+    parse_x509_certificate, prelude::FromDer as _, public_key::PublicKey, x509::X509Name,
 };
 
 use super::issue::{DeviceRequestRefused, single_request};
@@ -45,6 +47,24 @@ pub fn pairing_request(pem: &str, terminal: &str) -> Result<Vec<u8>, PairingRequ
     Ok(der)
 }
 
+/// When the last third of a certificate's (DER) life begins, in which it is renewed; `None` if it is malformed.
+pub fn last_third(certificate: &[u8]) -> Option<Timestamp> {
+    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+    let validity = parsed.validity();
+    let [begin, end] = [validity.not_before, validity.not_after].map(|time| time.timestamp());
+    Timestamp::from_second(end - (end - begin) / 3).ok()
+}
+
+/// True if the key of this authority signed the certificate, both DER.
+pub fn is_issued_by(certificate: &[u8], authority: &[u8]) -> bool {
+    let (Ok((_, certificate)), Ok((_, authority))) =
+        (parse_x509_certificate(certificate), parse_x509_certificate(authority))
+    else {
+        return false;
+    };
+    certificate.verify_signature(Some(authority.public_key())).is_ok()
+}
+
 /// True if the name is this common name and nothing else.
 fn is_common_name(name: &X509Name<'_>, expected: &str) -> bool {
     let mut attributes = name.iter_rdn().flat_map(|relative| relative.iter());
@@ -56,9 +76,25 @@ fn is_common_name(name: &X509Name<'_>, expected: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P384_SHA384};
+    use rcgen::{
+        CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P384_SHA384, date_time_ymd,
+    };
 
     use super::*;
+
+    #[test]
+    fn the_last_third_of_a_certificate_begins_when_two_are_over() {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::default();
+        parameters.not_before = date_time_ymd(2026, 1, 1);
+        parameters.not_after = date_time_ymd(2026, 1, 31);
+        let certificate = parameters.self_signed(&key).unwrap();
+        assert_eq!(last_third(certificate.der()), Some("2026-01-21T00:00:00Z".parse().unwrap()));
+        assert_eq!(last_third(b"nonsense"), None);
+        assert!(is_issued_by(certificate.der(), certificate.der()));
+        let other = CertificateParams::default().self_signed(&KeyPair::generate().unwrap()).unwrap();
+        assert!(!is_issued_by(certificate.der(), other.der()));
+    }
 
     fn request(key: &KeyPair, names: &[(DnType, &str)]) -> String {
         let mut parameters = CertificateParams::default();

@@ -1,4 +1,4 @@
-//! A certificate revocation list (RFC 5280, 5) of the pairing authority, as far as the host reads it. The cards verify it.
+//! A certificate revocation list (RFC 5280, 5) of the terminals' authority, as far as the host reads it. The cards verify it.
 
 use std::sync::Arc;
 

@@ -57,8 +57,8 @@ pub struct CardRecord {
     pub state: CardState,
     /// When it was made.
     pub created_at: Timestamp,
-    /// Number of the newest revocation list of the pairing authority that it accepted, 0 before the first; `None` until
-    /// its pairing key is certified.
+    /// Number of the newest revocation list of terminals that it accepted, 0 before the first; `None` until its pairing
+    /// key is certified.
     pub revocations: Option<u64>,
 }
 

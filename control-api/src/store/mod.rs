@@ -46,6 +46,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("schema/v2.sql")),
     M::up(include_str!("schema/v3.sql")),
     M::up(include_str!("schema/v4.sql")),
+    M::up(include_str!("schema/v5.sql")),
 ];
 /// Connections that read.
 const READERS: usize = 4;

@@ -72,7 +72,7 @@ fn of_user(transaction: &Transaction<'_>, terminal: &Name, most: u32) -> rusqlit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Store, cards, terminals};
+    use crate::store::{Store, cards, pairing_keys, terminals};
 
     /// How SQLite goes about a statement.
     async fn plan(store: &Store, sql: String) -> String {
@@ -93,13 +93,14 @@ mod tests {
         for sql in [
             cards::list_sql(),
             cards::ending_sql(),
+            pairing_keys::DUE.into(),
             terminals::LIST.into(),
             terminals::LIST_OF_OWNER.into(),
             TOTAL.into(),
             OF_USER.into(),
         ] {
             let plan = plan(&store, sql.clone()).await;
-            for table in ["cards", "terminals"] {
+            for table in ["cards", "terminals", "keys"] {
                 assert!(!plan.contains(&format!("SCAN {table}")), "{sql}: {plan}");
             }
             assert!(plan.contains("SEARCH"), "{sql}: {plan}");

@@ -1,4 +1,4 @@
-//! The newest revocation list of the pairing authority.
+//! The newest revocation list of terminals.
 
 use cardhost_wire::control::CardId;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};

@@ -12,6 +12,8 @@ pub enum Reason {
     CessationOfOperation,
     /// A renewed one took its place.
     Superseded,
+    /// An operator says so.
+    PrivilegeWithdrawn,
 }
 
 impl Reason {
@@ -20,6 +22,7 @@ impl Reason {
         match self {
             Self::CessationOfOperation => "cessationOfOperation",
             Self::Superseded => "superseded",
+            Self::PrivilegeWithdrawn => "privilegeWithdrawn",
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::support::{Daemon, answer, refusal};
 const PUBLIC: [&str; 4] = ["GET /healthz", "GET /readyz", "GET /metrics", "POST /v1/sessions"];
 
 /// Operations that only an administrator may call.
-const ADMINISTRATION: [&str; 16] = [
+const ADMINISTRATION: [&str; 17] = [
     "/v1/host-key/rotation",
     "/v1/users",
     "/v1/users/{user}",
@@ -19,6 +19,7 @@ const ADMINISTRATION: [&str; 16] = [
     "/v1/cards/{terminal}/wake",
     "/v1/cards/{terminal}/restore",
     "/v1/cards/{terminal}/adopt",
+    "/v1/cards/{terminal}/certification",
     "/v1/cards/{terminal}/protocols",
     "/v1/cards/{terminal}/profiles",
     "/v1/cards/{terminal}/profiles/{iccid}",

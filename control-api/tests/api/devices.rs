@@ -42,7 +42,7 @@ fn pairing_request(names: &[(DnType, &str)], key: &KeyPair) -> String {
 }
 
 #[tokio::test]
-async fn a_device_that_is_to_pair_gets_the_authoritys_certificate_too() {
+async fn a_device_that_is_to_pair_gets_the_certificate_of_the_cards_authority_too() {
     let daemon = Daemon::start().await;
     let alice = daemon.terminal("till", "alice").await;
     let key = KeyPair::generate().unwrap();
@@ -52,7 +52,8 @@ async fn a_device_that_is_to_pair_gets_the_authoritys_certificate_too() {
     let [own, authority] = ["pem", "authority_pem"]
         .map(|member| parse_x509_pem(device["pairing"][member].as_str().unwrap().as_bytes()).unwrap().1);
     let (own, authority) = (own.parse_x509().unwrap(), authority.parse_x509().unwrap());
-    assert!(own.verify_signature(Some(authority.public_key())).is_ok());
+    // What certifies cards certifies no terminal.
+    assert!(authority.is_ca() && own.verify_signature(Some(authority.public_key())).is_err());
     assert_eq!(&*own.public_key().subject_public_key.data, key.der_bytes());
     let again = alice.post_with_key("/v1/terminals/till/devices", "key", wish).await.unwrap();
     assert_eq!(again, device);

@@ -16,7 +16,7 @@ mod off_card;
 use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
-use authority::{List, certified, certify_card, command, own};
+use authority::{AUTHORITY, CARDS, List, certification, certified, certify_card, command};
 use cardhost_wire::{
     pairing::{PairingCommand, PairingPolicy},
     port::{Port, Protocol},
@@ -67,8 +67,17 @@ enum Step {
 #[derive(Arbitrary, Debug)]
 enum Asked {
     Request(Vec<u8>),
-    Certify(Vec<(u16, u8)>),
-    Revoke { number: u8, terminals: Vec<u8>, disturbed: Vec<(u16, u8)> },
+    /// The certificate disturbed, by authorities of which some are right.
+    Certify {
+        disturbed: Vec<(u16, u8)>,
+        cards: bool,
+        terminals: bool,
+    },
+    Revoke {
+        number: u8,
+        terminals: Vec<u8>,
+        disturbed: Vec<(u16, u8)>,
+    },
     Made(Vec<u8>),
     Delete(u8),
     Policy(bool),
@@ -84,10 +93,8 @@ static STORED: LazyLock<Host> = LazyLock::new(|| {
 /// The card's certificate.
 static CERTIFICATE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let request = authority::request(&mut Terminal::start(STORED.clone(), false));
-    certify_card(&request, authority::AUTHORITY)
+    certify_card(&request, CARDS)
 });
-
-static AUTHORITY: LazyLock<Vec<u8>> = LazyLock::new(|| own(authority::AUTHORITY));
 
 static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| (0..TERMINALS).map(Device::new).collect());
 
@@ -113,7 +120,7 @@ impl Step {
             self,
             Self::SetUp(_)
                 | Self::Certificate(_)
-                | Self::Host(Asked::Request(_) | Asked::Certify(_) | Asked::Revoke { .. })
+                | Self::Host(Asked::Request(_) | Asked::Certify { .. } | Asked::Revoke { .. })
         )
     }
 }
@@ -198,9 +205,10 @@ impl Card {
     fn host(&mut self, asked: Asked) {
         let asked = match asked {
             Asked::Request(subject) => PairingCommand::Request(subject),
-            Asked::Certify(at) => {
-                let certificate = disturb(CERTIFICATE.clone(), &at);
-                PairingCommand::Certify { certificate, authority: AUTHORITY.clone() }
+            Asked::Certify { disturbed, cards, terminals } => {
+                let certificate = disturb(CERTIFICATE.clone(), &disturbed);
+                let seed = |right, seed| if right { seed } else { 2 };
+                certification(certificate, seed(cards, CARDS), seed(terminals, AUTHORITY))
             }
             Asked::Revoke { number, terminals, disturbed } => {
                 let serials = terminals.iter().map(|number| serial(number % TERMINALS)).collect();

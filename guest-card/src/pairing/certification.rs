@@ -1,4 +1,4 @@
-//! What the authority's signature says of others: who the authority is, and which terminals are its.
+//! What the authorities' signatures say: that this is a card, and which terminals may pair with it.
 
 use alloc::{string::String, vec::Vec};
 
@@ -11,7 +11,7 @@ use crate::{
     scp::certificate::{Authority, Refused, Verified},
 };
 
-/// A terminal that the authority certified.
+/// A terminal that its authority certified.
 pub struct Terminal {
     /// Common name in its certificate, 1 to 64 bytes.
     pub name: String,
@@ -26,7 +26,7 @@ impl Terminal {
     ///
     /// # Errors
     /// `6A88`: the card knows no authority; `6A80`: not a certificate of the profile; `6982`: not signed by the
-    /// authority, for another use, or revoked.
+    /// terminals' authority, for another use, or revoked.
     pub fn verify(nvm: Part<'_>, der: &[u8]) -> Result<Self, Status> {
         let authority =
             Certification::load(nvm)?.ok_or(Status::REFERENCED_DATA_NOT_FOUND)?.verifying_key()?;
@@ -58,28 +58,37 @@ const fn refused(refused: Refused) -> Status {
 pub enum NotCertified {
     /// A certificate is not of the profile.
     Malformed,
-    /// The authority's certificate is not signed by itself, or the card's not by the authority.
+    /// An authority's certificate is not signed by itself, or the card's not by the cards' authority.
     NotAuthentic,
     /// The certificate is for another key.
     OtherKey,
+    /// Cards and terminals have one authority: each would pass for the other.
+    OneAuthority,
 }
 
-/// Verifies the card's certificate and its authority's own (both DER).
+/// Verifies the card's certificate by the one of the cards' authority, and takes the terminals' authority from its own (all
+/// DER).
 ///
 /// # Errors
 /// [`NotCertified`].
 pub fn certify(
     card: &PrivateKey,
     certificate: &[u8],
-    authority: &[u8],
+    card_authority: &[u8],
+    terminal_authority: &[u8],
 ) -> Result<Certification, NotCertified> {
-    let root = Authority::self_signed(authority)?;
-    let verified = Authority::root(root.key().clone()).verify(certificate)?;
+    let cards = Authority::self_signed(card_authority)?;
+    let terminals = Authority::self_signed(terminal_authority)?;
+    let authority = terminals.key().to_point();
+    if cards.key().to_point() == authority {
+        return Err(NotCertified::OneAuthority);
+    }
+    let verified = Authority::root(cards.key().clone()).verify(certificate)?;
     if verified.leaf()?.point != card.public_key().as_bytes() {
         return Err(NotCertified::OtherKey);
     }
-    let issuer = root.subject().to_der().map_err(|_| NotCertified::Malformed)?;
-    Ok(Certification { authority: root.key().to_point(), issuer, certificate: certificate.to_vec() })
+    let issuer = terminals.subject().to_der().map_err(|_| NotCertified::Malformed)?;
+    Ok(Certification { authority, issuer, certificate: certificate.to_vec() })
 }
 
 impl From<Refused> for NotCertified {

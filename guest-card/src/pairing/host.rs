@@ -32,8 +32,8 @@ pub fn command(command: PairingCommand, context: &mut Context<'_>) -> Result<Ans
     let (ended, mut services) = context.pairings();
     match command {
         PairingCommand::Request(subject) => request(&mut services, &subject),
-        PairingCommand::Certify { certificate, authority } => {
-            certify(&mut services, &certificate, &authority).map(done)
+        PairingCommand::Certify { certificate, card_authority, terminal_authority } => {
+            certify(&mut services, &certificate, &card_authority, &terminal_authority).map(done)
         }
         PairingCommand::Revoke(list) => revoke(ended, &mut services, &list).map(done),
         PairingCommand::Read => read(services.nvm()).map_err(own_state).map(Answer::Pairings),
@@ -63,10 +63,15 @@ fn card_key(services: &mut Services<'_>) -> Result<PrivateKey, Status> {
     Ok(key)
 }
 
-/// Stores the card's certificate. The authority stays the one that it was the first time.
-fn certify(services: &mut Services<'_>, certificate: &[u8], authority: &[u8]) -> Result<(), Failure> {
+/// Stores the card's certificate. The terminals' authority stays the one that it was the first time.
+fn certify(
+    services: &mut Services<'_>,
+    certificate: &[u8],
+    card_authority: &[u8],
+    terminal_authority: &[u8],
+) -> Result<(), Failure> {
     let key = CardKey::load(services.nvm()).map_err(own_state)?.ok_or(Failure::NoKey)?;
-    let certification = certification::certify(&key, certificate, authority)?;
+    let certification = certification::certify(&key, certificate, card_authority, terminal_authority)?;
     match Certification::load(services.nvm()).map_err(own_state)? {
         Some(known) if known.authority != certification.authority => Err(Failure::Policy),
         Some(known) if known == certification => Ok(()),
@@ -80,6 +85,7 @@ impl From<NotCertified> for Failure {
             NotCertified::Malformed => Self::Malformed,
             NotCertified::NotAuthentic => Self::NotAuthentic,
             NotCertified::OtherKey => Self::CertificateMismatch,
+            NotCertified::OneAuthority => Self::Policy,
         }
     }
 }

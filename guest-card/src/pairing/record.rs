@@ -3,7 +3,7 @@
 //! | record | content |
 //! |---|---|
 //! | `000` | the card's own key |
-//! | `001` | its certificate, and the authority that signed it |
+//! | `001` | its certificate, and the authority of terminals |
 //! | `002` | the policy |
 //! | `003` | the newest revocation list |
 //! | `100`–`10F` | pairings, by key version number |
@@ -62,14 +62,14 @@ impl CardKey {
     }
 }
 
-/// That an authority has certified the card's key.
+/// That the authorities have certified the card's key, and will certify terminals.
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certification {
     /// PK.CA-KLOC.ECDSA, uncompressed.
     pub authority: Vec<u8>,
-    /// The authority's name, DER: who issues revocation lists.
+    /// That authority's name, DER: who issues revocation lists.
     pub issuer: Vec<u8>,
-    /// The card's certificate, DER.
+    /// The card's certificate, DER, by the cards' authority.
     pub certificate: Vec<u8>,
 }
 
@@ -82,7 +82,7 @@ impl Certification {
         structure::load(nvm, CERTIFICATION)
     }
 
-    /// The authority's key.
+    /// The key of the terminals' authority.
     ///
     /// # Errors
     /// `6581`: the record is not one of ours.

@@ -1,5 +1,5 @@
-//! Certificate revocation lists of the authority (RFC 5280, 5). The card has no clock: a list is newer than another by
-//! its number alone.
+//! Certificate revocation lists of the terminals' authority (RFC 5280, 5). The card has no clock: a list is newer than
+//! another by its number alone.
 //!
 //! The signature is verified over the bytes as they came, before anything of the list is parsed: what a host makes up
 //! costs the card no memory.

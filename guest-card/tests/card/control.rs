@@ -100,8 +100,9 @@ pub fn command() -> impl Strategy<Value = Command> {
 fn pairing() -> impl Strategy<Value = PairingCommand> {
     prop_oneof![
         der().prop_map(PairingCommand::Request),
-        (der(), der())
-            .prop_map(|(certificate, authority)| PairingCommand::Certify { certificate, authority }),
+        (der(), der(), der()).prop_map(|(certificate, card_authority, terminal_authority)| {
+            PairingCommand::Certify { certificate, card_authority, terminal_authority }
+        }),
         der().prop_map(PairingCommand::Revoke),
         Just(()).prop_map(|()| PairingCommand::Read),
         (0x5Fu8..0x72).prop_map(PairingCommand::Delete),

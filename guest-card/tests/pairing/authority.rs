@@ -1,4 +1,4 @@
-//! The authority of the tests: certificates of cards and terminals, and revocation lists (RFC 5280, 5).
+//! The authorities of the tests: certificates of cards and terminals, and revocation lists (RFC 5280, 5).
 #![allow(dead_code, reason = "each of the programs that share it uses its own part")]
 
 use std::sync::LazyLock;
@@ -15,25 +15,27 @@ use crate::{
     harness::{Host, Terminal, hex},
 };
 
-/// Seed of the authority's key.
+/// Seed of the key of the terminals' authority.
 pub const AUTHORITY: u8 = 1;
+/// Seed of the key of the cards' authority.
+pub const CARDS: u8 = 50;
 const ISSUER: &str = "pairing authority";
 const CARD: &str = "02020202020202020202020202020202";
 const CARD_SERIAL: [u8; 2] = [0x01, 0x02];
 const NOW: &str = "170D3236303130313030303030305A";
 
-/// The authority's own certificate.
+/// An authority's own certificate.
 pub fn own(seed: u8) -> Vec<u8> {
     let name = name(ISSUER);
     named(&[1], [&name, &name], &key(seed), Use::Authority, &key(seed))
 }
 
-/// A certificate by the authority.
+/// A certificate by the terminals' authority.
 pub fn certify(serial: &[u8], subject: &str, for_key: &PrivateKey, used: Use) -> Vec<u8> {
     named(serial, [&name(ISSUER), &name(subject)], for_key, used, &key(AUTHORITY))
 }
 
-/// A certificate over the point that a card asked it for.
+/// A certificate over the point that a card asked it for, by the authority with this key.
 pub fn certify_card(request: &[u8], seed: u8) -> Vec<u8> {
     let template = key(9);
     let names = [&name(ISSUER)[..], &name(CARD)];
@@ -79,10 +81,14 @@ pub fn request(terminal: &mut Terminal) -> Vec<u8> {
     }
 }
 
-/// Hands the card its certificate by the authority with this key.
-pub fn hand_over(terminal: &mut Terminal, request: &[u8], seed: u8) -> Result<Answer, Failure> {
-    let (certificate, authority) = (certify_card(request, seed), own(seed));
-    command(terminal, PairingCommand::Certify { certificate, authority })
+/// The command that hands a card this certificate, by the authorities with these keys.
+pub fn certification(certificate: Vec<u8>, cards: u8, terminals: u8) -> PairingCommand {
+    PairingCommand::Certify { certificate, card_authority: own(cards), terminal_authority: own(terminals) }
+}
+
+/// Hands the card its certificate, and the terminals' authority with this key.
+pub fn hand_over(terminal: &mut Terminal, request: &[u8], terminals: u8) -> Result<Answer, Failure> {
+    command(terminal, certification(certify_card(request, CARDS), CARDS, terminals))
 }
 
 static CERTIFIED: LazyLock<Host> = LazyLock::new(|| {
@@ -92,7 +98,7 @@ static CERTIFIED: LazyLock<Host> = LazyLock::new(|| {
     terminal.host().clone()
 });
 
-/// A card with the well-known secrets that the authority has certified.
+/// A card with the well-known secrets that its authority has certified.
 pub fn certified() -> Terminal {
     Terminal::start(CERTIFIED.clone(), false)
 }

@@ -13,7 +13,7 @@ use cardhost_wire::{
 use sha2::{Digest, Sha256};
 
 use crate::{
-    authority::{AUTHORITY, certify, is_signed, requested_point},
+    authority::{CARDS, certify, is_signed, requested_point},
     certificate::{Use, key},
     harness::{PIN, Terminal, hex},
     off_card::{self, OffCard, Set, put_key, send},
@@ -23,11 +23,13 @@ const ENVELOPE: [u8; 4] = [0x80, 0xC2, 0x00, 0x00];
 /// A terminal's ephemeral key.
 static EPHEMERAL: LazyLock<PrivateKey> = LazyLock::new(|| key(40));
 
-/// A terminal that the authority certified.
+/// A terminal that its authority certified.
 pub struct Device {
     key: PrivateKey,
     /// Its certificate.
     pub certificate: Vec<u8>,
+    /// Seed of the key of the authority by which it knows cards.
+    trusted: u8,
 }
 
 /// An open session.
@@ -45,19 +47,24 @@ impl Device {
     pub fn named(name: &str, number: u8) -> Self {
         let key = key(100 + number);
         let certificate = certify(&serial(number), name, &key, Use::Agreement);
-        Self { key, certificate }
+        Self { key, certificate, trusted: CARDS }
     }
 
     /// A terminal with this certificate over its key.
     pub fn with(number: u8, certificate: impl FnOnce(&PrivateKey) -> Vec<u8>) -> Self {
         let key = key(100 + number);
-        Self { certificate: certificate(&key), key }
+        Self { certificate: certificate(&key), key, trusted: CARDS }
+    }
+
+    /// The same terminal, that knows cards by the authority with this key.
+    pub fn trusting(self, seed: u8) -> Self {
+        Self { trusted: seed, ..self }
     }
 
     /// SELECT, GET DATA, PERFORM SECURITY OPERATION and MUTUAL AUTHENTICATE.
     pub fn set_up(&self, terminal: &mut Terminal) -> Result<Session, u16> {
         assert_eq!(select(terminal).1, 0x9000);
-        let card = certified_point(terminal)?;
+        let card = certified_point(terminal, self.trusted)?;
         match send(terminal, [0x80, 0x2A, 1, 0x10], &self.certificate) {
             (_, 0x9000) => self.agree(terminal, &card, &agreement(0x01, 0x3C, 16)),
             (_, status) => Err(status),
@@ -121,10 +128,10 @@ pub fn certificate(terminal: &mut Terminal) -> Result<Vec<u8>, u16> {
     }
 }
 
-/// The key in the card's certificate, which the authority must have signed.
-pub fn certified_point(terminal: &mut Terminal) -> Result<Vec<u8>, u16> {
+/// The key in the card's certificate, which the authority with this key must have signed.
+pub fn certified_point(terminal: &mut Terminal, by: u8) -> Result<Vec<u8>, u16> {
     let certificate = certificate(terminal)?;
-    assert!(is_signed(&certificate, key(AUTHORITY).public_key().as_bytes()));
+    assert!(is_signed(&certificate, key(by).public_key().as_bytes()));
     Ok(requested_point(&certificate))
 }
 

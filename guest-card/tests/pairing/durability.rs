@@ -6,7 +6,7 @@ use cardhost_wire::{
 };
 
 use crate::{
-    authority::{AUTHORITY, List, certified, certify_card, command, own, read, request},
+    authority::{AUTHORITY, CARDS, List, certification, certified, certify_card, command, read, request},
     certificate::name,
     device::{Device, authenticate, serial},
     harness::{Host, PIN, Terminal},
@@ -41,8 +41,7 @@ fn a_key_or_certificate_that_is_not_durable_is_not_there() {
     assert_eq!(command(&mut terminal, asked()).err(), Some(Failure::NotCommitted));
     terminal.host().willing = 1;
     let request = request(&mut terminal);
-    let (certificate, authority) = (certify_card(&request, AUTHORITY), own(AUTHORITY));
-    let certify = PairingCommand::Certify { certificate, authority };
+    let certify = certification(certify_card(&request, CARDS), CARDS, AUTHORITY);
     assert_eq!(command(&mut terminal, certify).err(), Some(Failure::NotCommitted));
     assert!(!read(&mut terminal).certified);
     assert_eq!(Device::new(1).set_up(&mut terminal).err(), Some(0x6A88));

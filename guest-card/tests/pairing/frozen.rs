@@ -8,7 +8,7 @@ use cardhost_wire::{
 };
 
 use crate::{
-    authority::{List, certified, command, read, request, requested_point},
+    authority::{AUTHORITY, List, certified, command, hand_over, read, request, requested_point},
     device::{Device, authenticate, certificate, select, serial},
     harness::{Host, Terminal},
     off_card::Set,
@@ -43,12 +43,17 @@ fn the_pairings_of_version_1_open_and_work() {
         authenticate(&mut terminal, &Set::made_up(pairing.kvn, 16)).unwrap();
     }
     assert_eq!(told.pairings.len(), NUMBERS.len());
-    assert_eq!(Device::new(4).set_up(&mut terminal).err(), Some(0x6982), "revoked");
+    // Cards and terminals had one authority then.
+    assert_eq!(Device::new(4).trusting(AUTHORITY).set_up(&mut terminal).err(), Some(0x6982), "revoked");
     // The receipt and the certificate are of one key, and it is the one that requests are for.
-    Device::new(5).pair(&mut terminal, 0x65).unwrap();
+    Device::new(5).trusting(AUTHORITY).pair(&mut terminal, 0x65).unwrap();
     let request = request(&mut terminal);
     select(&mut terminal);
     let certificate = certificate(&mut terminal).unwrap();
     assert_eq!(requested_point(&request), requested_point(&certificate));
     assert_eq!(List::new(2, &[]).deliver(&mut terminal).err(), Some(Failure::Outdated));
+    // The one goes on as the terminals', and the card is certified again by its own.
+    hand_over(&mut terminal, &request, AUTHORITY).unwrap();
+    Device::new(6).pair(&mut terminal, 0x66).unwrap();
+    authenticate(&mut terminal, &Set::made_up(0x65, 16)).unwrap();
 }

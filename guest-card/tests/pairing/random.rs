@@ -174,7 +174,11 @@ proptest! {
         }
         let asked = match kind {
             0 => PairingCommand::Request(bytes),
-            1 => PairingCommand::Certify { certificate: bytes, authority: list },
+            1 => PairingCommand::Certify {
+                certificate: bytes.clone(),
+                card_authority: list,
+                terminal_authority: bytes,
+            },
             2 => PairingCommand::Revoke(bytes),
             3 => PairingCommand::Revoke(list),
             4 => PairingCommand::Delete(0x61),

@@ -7,7 +7,7 @@ use cardhost_wire::{
 };
 
 use crate::{
-    authority::{List, certified, command, read},
+    authority::{CARDS, List, certified, command, read},
     device::{Device, authenticate, serial},
     harness::Terminal,
     off_card::Set,
@@ -84,6 +84,7 @@ fn lists_that_are_not_the_authoritys_change_nothing() {
     };
     for (list, expected) in [
         (List { by: 2, ..all() }, Failure::NotAuthentic),
+        (List { by: CARDS, ..all() }, Failure::NotAuthentic),
         (List { issuer: "somebody", ..all() }, Failure::NotAuthentic),
         (List { number: None, ..all() }, Failure::Malformed),
         (List { number: Some(vec![0x80]), ..all() }, Failure::Malformed),

@@ -3,7 +3,7 @@
 use cardhost_wire::tlv::object;
 
 use crate::{
-    authority::{List, certified, certify, read},
+    authority::{AUTHORITY, CARDS, List, certified, certify, certify_card, hand_over, read, request},
     certificate::{Use, certificate, key, name, named},
     device::{Device, Session, agreement, authenticate, certified_point, put_key_command, select, serial},
     harness::{PIN, Terminal, hex},
@@ -63,8 +63,8 @@ fn tries_of_the_pin_are_those_of_piv() {
 #[test]
 fn a_card_without_a_pin_pairs_with_nobody() {
     let mut terminal = Terminal::blank();
-    let request = crate::authority::request(&mut terminal);
-    crate::authority::hand_over(&mut terminal, &request, crate::authority::AUTHORITY).unwrap();
+    let request = request(&mut terminal);
+    hand_over(&mut terminal, &request, AUTHORITY).unwrap();
     let mut session = Device::new(1).set_up(&mut terminal).unwrap();
     assert_eq!(session.verify(&mut terminal, PIN), 0x6984);
     assert_eq!(session.put_key(&mut terminal, &Set::made_up(0x60, 16)).err(), Some(0x6982));
@@ -213,10 +213,30 @@ fn the_terminals_certificate_must_be_the_authoritys_and_for_key_agreement() {
     }
 }
 
+/// Otherwise the authority's word that this is a card would admit a made-up terminal.
+#[test]
+fn a_cards_certificate_is_no_terminals() {
+    let mut terminal = certified();
+    let request = request(&mut terminal);
+    let of_this_card = Device::with(1, |_| certify_card(&request, CARDS));
+    let of_another = Device::with(1, |own| {
+        named(&[1], [&name("pairing authority"), &name("02")], own, Use::Agreement, &key(CARDS))
+    });
+    for device in [of_this_card, of_another] {
+        assert_eq!(device.set_up(&mut terminal).err(), Some(0x6982));
+    }
+    let its_own = {
+        select(&mut terminal);
+        crate::device::certificate(&mut terminal).unwrap()
+    };
+    assert_eq!(send(&mut terminal, [0x80, 0x2A, 1, 0x10], &its_own).1, 0x6982);
+    assert_eq!(send(&mut terminal, [0x80, 0x82, 1, 0x11], &agreement(1, 0x3C, 16)).1, 0x6985);
+}
+
 #[test]
 fn nobody_pairs_with_a_card_that_is_not_certified() {
     let mut terminal = Terminal::new();
-    crate::authority::request(&mut terminal);
+    request(&mut terminal);
     assert_eq!(Device::new(1).set_up(&mut terminal).err(), Some(0x6A88));
     assert_eq!(send(&mut terminal, [0x80, 0x2A, 1, 0x10], &Device::new(1).certificate).1, 0x6A88);
     assert_eq!(send(&mut terminal, [0x80, 0x82, 1, 0x11], &agreement(1, 0x3C, 16)).1, 0x6985);
@@ -227,7 +247,7 @@ fn the_agreement_is_scp11a_with_aes_128_and_full_protection() {
     let mut terminal = certified();
     let device = Device::new(1);
     select(&mut terminal);
-    let card = certified_point(&mut terminal).unwrap();
+    let card = certified_point(&mut terminal, CARDS).unwrap();
     let right = agreement(0x01, 0x3C, 16);
     let mut off_curve = right.clone();
     *off_curve.last_mut().unwrap() ^= 1;

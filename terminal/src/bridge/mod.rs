@@ -17,6 +17,7 @@ mod channel;
 mod line;
 mod pairer;
 mod reader;
+mod status;
 mod vpcd;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};

@@ -6,6 +6,8 @@
 //!    └─▶ unknown ◀────────┘
 //!           └─GET DATA, PSO, MUTUAL AUTHENTICATE, VERIFY, PUT KEY──▶ kept ─▶ authentication, or the end
 //! ```
+//!
+//! Before each of the two, the authority's word on the card's certificate: a card that is revoked is the end.
 
 use std::future::Future;
 
@@ -13,9 +15,9 @@ use cardhost_wire::{apdu::ResponseApdu, status::Status};
 use zeroize::Zeroizing;
 
 use super::{
-    certificate::{CertificateError, Identity},
+    certificate::{CardCertificate, CertificateError, Identity},
     crypto::Key,
-    domain,
+    domain, revoked,
     scp03::{DIVERSIFICATION, Initiation, KeySet},
     scp11::{Agreement, perform_security_operation},
     session::{Session, SessionError},
@@ -30,14 +32,30 @@ pub trait Link: Send {
     fn exchange(&mut self, command: &[u8]) -> impl Future<Output = Result<Vec<u8>, Self::Error>> + Send;
 }
 
-/// The pairings that this terminal keeps, by the card's key diversification data.
+/// A pairing with a card.
+#[derive(Clone)]
+pub struct Known {
+    /// The key set shared with it.
+    pub set: KeySet,
+    /// Serial number of the certificate that it showed; `None` of a pairing from before that was kept.
+    pub serial: Option<Vec<u8>>,
+}
+
+/// The pairings that this terminal keeps, by the card's key diversification data, and what it knows of revoked cards.
 pub trait Pairings: Send {
-    /// The key set shared with a card.
-    fn find(&self, card: &[u8; DIVERSIFICATION]) -> Result<Option<KeySet>, PairingError>;
-    /// Keeps a key set, durably; an earlier one with the same card goes.
-    fn keep(&mut self, card: &[u8; DIVERSIFICATION], set: &KeySet) -> Result<(), PairingError>;
-    /// Forgets the key set shared with a card.
+    /// The pairing with a card.
+    fn find(&self, card: &[u8; DIVERSIFICATION]) -> Result<Option<Known>, PairingError>;
+    /// Keeps a pairing, durably; an earlier one with the same card goes.
+    fn keep(&mut self, card: &[u8; DIVERSIFICATION], known: &Known) -> Result<(), PairingError>;
+    /// Forgets the pairing with a card.
     fn forget(&mut self, card: &[u8; DIVERSIFICATION]) -> Result<(), PairingError>;
+    /// True if this card, or the certificate with this serial number, was seen revoked.
+    fn is_revoked(&self, card: &[u8; DIVERSIFICATION], serial: Option<&[u8]>) -> Result<bool, PairingError>;
+    /// Notes that card and certificate are revoked, durably, and forgets the pairing.
+    fn revoke(&mut self, card: &[u8; DIVERSIFICATION], serial: &[u8]) -> Result<(), PairingError>;
+    /// What the authority says of the certificate with this serial number (OCSPResponse, DER); `None` if nobody knows, which
+    /// is told to the user.
+    fn status(&mut self, serial: &[u8]) -> impl Future<Output = Option<Vec<u8>>> + Send;
     /// Asks the card holder for the PIN.
     fn ask_pin(&mut self) -> impl Future<Output = Result<Zeroizing<String>, PairingError>> + Send;
 }
@@ -54,6 +72,9 @@ pub enum PairingError {
     /// The card's certificate.
     #[error("the card's certificate is refused: {0}")]
     CardCertificate(#[from] CertificateError),
+    /// The authority took its word back that this is a card.
+    #[error("the authority has revoked the card: this terminal refuses it")]
+    Revoked,
     /// The card does not accept this terminal's certificate.
     #[error("the card refuses this terminal's certificate with {0}: another authority, or revoked")]
     Refused(Status),
@@ -108,14 +129,20 @@ pub async fn insert<L: Link>(
     pairings: &mut impl Pairings,
 ) -> Result<Session, PairingError> {
     let card = select(link).await?;
-    if let Some(set) = pairings.find(&card)? {
+    if pairings.is_revoked(&card, None)? {
+        return Err(PairingError::Revoked);
+    }
+    if let Some(Known { set, serial }) = pairings.find(&card)? {
+        if let Some(serial) = serial {
+            revoked::refuse(&card, &serial, identity, pairings).await?;
+        }
         if let Some(session) = authenticate(link, &set).await? {
             return Ok(session);
         }
         tracing::info!("the card does not accept the pairing any more");
     }
     set_up(link, &card, identity, pairings).await?;
-    let set = pairings.find(&card)?.ok_or(PairingError::Unusable)?;
+    let Known { set, .. } = pairings.find(&card)?.ok_or(PairingError::Unusable)?;
     select(link).await?;
     if let Some(session) = authenticate(link, &set).await? {
         return Ok(session);
@@ -152,32 +179,43 @@ pub async fn set_up<L: Link>(
     identity: &Identity,
     pairings: &mut impl Pairings,
 ) -> Result<(), PairingError> {
-    let (session, dek) = agree(link, identity).await?;
+    let shown = card_certificate(link, identity).await?;
+    revoked::refuse(card, &shown.serial, identity, pairings).await?;
+    let (session, dek) = agree(link, identity, &shown).await?;
+    let partner = Partner { card, serial: shown.serial, dek };
     let mut tunnel = Tunnel { link, session };
     verify(&mut tunnel, &pairings.ask_pin().await?).await?;
     // Few cards are paired with many terminals: which versions are free is only asked if the first is not.
-    match put_key(&mut tunnel, card, domain::any_kvn()?, &dek, pairings).await {
+    match put_key(&mut tunnel, &partner, domain::any_kvn()?, pairings).await {
         Err(PairingError::Command(_, Status::CONDITIONS_NOT_SATISFIED)) => {
             let information = tunnel.ok("GET DATA", &domain::get_key_information()).await?;
             let kvn = domain::free_kvn(&information).ok_or(PairingError::Full)?;
-            put_key(&mut tunnel, card, kvn, &dek, pairings).await
+            put_key(&mut tunnel, &partner, kvn, pairings).await
         }
         done => done,
     }
 }
 
+/// The card at the other end of a set-up.
+struct Partner<'a> {
+    card: &'a [u8; DIVERSIFICATION],
+    /// Of the certificate that it showed.
+    serial: Vec<u8>,
+    /// S-DEK.
+    dek: Key,
+}
+
 /// Puts a fresh key set into the card, and keeps it.
 async fn put_key<L: Link>(
     tunnel: &mut Tunnel<'_, L>,
-    card: &[u8; DIVERSIFICATION],
+    Partner { card, serial, dek }: &Partner<'_>,
     kvn: u8,
-    dek: &Key,
     pairings: &mut impl Pairings,
 ) -> Result<(), PairingError> {
     let set = KeySet { kvn, enc: Key::random()?, mac: Key::random()? };
     let (command, expected) = domain::put_key(&set, &Key::random()?, dek);
     // Kept first: a set whose acknowledgement is lost may be in the card.
-    pairings.keep(card, &set)?;
+    pairings.keep(card, &Known { set, serial: Some(serial.clone()) })?;
     match tunnel.ok("PUT KEY", &command).await {
         Ok(answer) if *answer == expected => Ok(()),
         Ok(_) => Err(PairingError::Malformed("PUT KEY")),
@@ -190,19 +228,30 @@ async fn put_key<L: Link>(
     }
 }
 
-/// SCP11a between the certified keys.
-async fn agree(link: &mut impl Link, identity: &Identity) -> Result<(Session, Key), PairingError> {
+/// The certificate that the card shows.
+async fn card_certificate(
+    link: &mut impl Link,
+    identity: &Identity,
+) -> Result<CardCertificate, PairingError> {
     let answer = exchange(link, &domain::get_certificate()).await?;
     if !answer.status.is_success() {
         return Err(PairingError::NotCertified);
     }
     let certificate = domain::certificate_in(&answer.data).ok_or(PairingError::Malformed("GET DATA"))?;
-    let card_key = identity.card_key(certificate)?;
+    Ok(identity.card(certificate)?)
+}
+
+/// SCP11a between the certified keys.
+async fn agree(
+    link: &mut impl Link,
+    identity: &Identity,
+    card: &CardCertificate,
+) -> Result<(Session, Key), PairingError> {
     let answer = exchange(link, &perform_security_operation(&identity.certificate)).await?;
     if !answer.status.is_success() {
         return Err(PairingError::Refused(answer.status));
     }
-    let agreement = Agreement::new(&identity.key, &card_key)?;
+    let agreement = Agreement::new(&identity.key, &card.key)?;
     let answer = exchange(link, &agreement.command()).await?;
     if !answer.status.is_success() {
         return Err(PairingError::Command("MUTUAL AUTHENTICATE", answer.status));

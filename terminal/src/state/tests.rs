@@ -56,24 +56,57 @@ fn a_session_ends_once() {
 /// Frozen with the first release that pairs.
 const PAIRINGS_1: &str = include_str!("../../fixtures/state-1/pairings.json");
 
-#[test]
-fn the_first_format_of_pairings_opens_and_is_still_written() {
+/// Frozen with the first release that knows of revoked cards.
+const PAIRINGS_2: &str = include_str!("../../fixtures/state-2/pairings.json");
+const CARD: [u8; 10] = [0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99];
+
+/// A state directory whose file of pairings has this content.
+fn with_pairings(content: &str) -> (tempfile::TempDir, State) {
     let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("pairings.json"), content).unwrap();
     let state = State::open(Some(directory.path().into())).unwrap();
-    assert!(state.pairings().unwrap().find(&[0; 10]).is_none());
-    let path = directory.path().join("pairings.json");
-    fs::write(&path, PAIRINGS_1).unwrap();
+    (directory, state)
+}
+
+#[test]
+fn the_first_format_of_pairings_opens_without_certificates() {
+    let (directory, state) = with_pairings(PAIRINGS_1);
     let mut pairings = state.pairings().unwrap();
-    let card = [0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99];
-    let set = pairings.find(&card).unwrap().clone();
-    assert_eq!(set.kvn, 0x60);
+    let known = pairings.find(&CARD).unwrap();
+    assert_eq!((known.set.kvn, &known.serial), (0x60, &None));
+    assert!(pairings.find(&[0; 10]).is_none() && !pairings.is_revoked(&CARD, None));
+    // Another pairing with the same card takes its place, and the file is of the present format.
+    let set = crate::pairing::scp03::KeySet { kvn: 0x61, ..known.set };
+    pairings.keep(&CARD, &crate::pairing::flow::Known { set, serial: Some(vec![0x40, 1]) });
     state.put_pairings(&pairings).unwrap();
-    assert_eq!(fs::read_to_string(&path).unwrap(), PAIRINGS_1);
+    let known = state.pairings().unwrap().find(&CARD).unwrap();
+    assert_eq!((known.set.kvn, known.serial), (0x61, Some(vec![0x40, 1])));
+    let path = directory.path().join("pairings.json");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    // Another pairing with the same card takes its place.
-    pairings.keep(&card, crate::pairing::scp03::KeySet { kvn: 0x61, ..set });
+    assert!(fs::read_to_string(&path).unwrap().contains("\"version\": 2"));
+}
+
+#[test]
+fn the_second_format_of_pairings_opens_and_is_still_written() {
+    let (directory, state) = with_pairings(PAIRINGS_2);
+    let pairings = state.pairings().unwrap();
+    assert_eq!(pairings.find(&CARD).unwrap().serial, Some(vec![0x40, 0x0A, 0x0B]));
+    let (card, serial) = ([0xFF; 10], [0x40, 0x0C, 0x0D]);
+    assert!(pairings.is_revoked(&card, None) && pairings.is_revoked(&CARD, Some(&serial)));
+    assert!(!pairings.is_revoked(&CARD, Some(&[0x40, 0x0A, 0x0B])));
     state.put_pairings(&pairings).unwrap();
-    assert_eq!(state.pairings().unwrap().find(&card).unwrap().kvn, 0x61);
-    fs::write(&path, PAIRINGS_1.replace("\"version\": 1", "\"version\": 2")).unwrap();
-    assert!(matches!(state.pairings(), Err(StateError::Version { found: 2, known: 1, .. })));
+    assert_eq!(fs::read_to_string(directory.path().join("pairings.json")).unwrap(), PAIRINGS_2);
+    let (_directory, state) = with_pairings(&PAIRINGS_2.replace("\"version\": 2", "\"version\": 3"));
+    assert!(matches!(state.pairings(), Err(StateError::Version { found: 3, known: 2, .. })));
+}
+
+#[test]
+fn a_revoked_card_loses_its_pairing_and_stays_refused() {
+    let (_directory, state) = with_pairings(PAIRINGS_1);
+    let mut pairings = state.pairings().unwrap();
+    pairings.revoke(&CARD, &[7]);
+    state.put_pairings(&pairings).unwrap();
+    let pairings = state.pairings().unwrap();
+    assert!(pairings.find(&CARD).is_none() && pairings.is_revoked(&CARD, None));
+    assert!(pairings.is_revoked(&[0; 10], Some(&[7])) && !pairings.is_revoked(&[0; 10], Some(&[8])));
 }

@@ -14,7 +14,8 @@ use serde_json::Value;
 
 const ENROLMENT: &str = "/est/simpleenroll";
 /// What the authority is asked about a new card's key to pair with.
-const PAIRING: [&str; 2] = ["/est/pairing/cacerts", "/est/pairing/simpleenroll"];
+const PAIRING: [&str; 3] =
+    ["/est/pairing-cards/simpleenroll", "/est/pairing-cards/cacerts", "/est/pairing-terminals/cacerts"];
 const REVOCATION: &str = "/v1/revocations";
 
 struct Scene {

@@ -12,6 +12,8 @@ mod isolation;
 mod life_cycle;
 mod memory;
 mod pairing;
+mod pairing_renewal;
+mod pairing_revoked;
 mod park;
 mod process_isolation;
 mod random_kills;

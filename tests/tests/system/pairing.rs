@@ -19,7 +19,8 @@ use cardhost_tests::{
 use serde_json::{Value, json};
 use x509_parser::pem::parse_x509_pem;
 
-const ENROLMENT: &str = "/est/pairing/simpleenroll";
+const ENROLMENT: &str = "/est/pairing-terminals/simpleenroll";
+const CARD_ENROLMENT: &str = "/est/pairing-cards/simpleenroll";
 const LIST: &str = "/pairing/crl";
 const DEVICES: &str = "/v1/terminals/till-1/devices";
 const PAIRINGS: &str = "/v1/cards/till-1/pairings";
@@ -128,8 +129,10 @@ async fn an_enrolled_device_gets_a_pairing_certificate_that_ends_with_it() {
         parse_x509_pem(pem.as_bytes()).unwrap().1
     });
     let (own, authority) = (own.parse_x509().unwrap(), authority.parse_x509().unwrap());
-    assert!(own.verify_signature(Some(authority.public_key())).is_ok() && authority.is_ca());
-    assert_eq!((own.subject().to_string(), own.issuer()), ("CN=till-1".into(), authority.subject()));
+    // The terminal knows cards by another authority than the one that certified it.
+    assert!(authority.is_ca() && own.verify_signature(Some(authority.public_key())).is_err());
+    assert_eq!(own.subject().to_string(), "CN=till-1");
+    assert_ne!(own.issuer(), authority.subject());
     let usage = own.key_usage().unwrap().unwrap();
     assert!(usage.critical && usage.value.key_agreement() && usage.value.flags.count_ones() == 1);
     scene.agreed(0).await;
@@ -234,6 +237,10 @@ async fn a_foreign_authority_certifies_no_pairing_and_nothing_else_fails() {
     let set = async |client: &Client, policy| client.put(PAIRINGS, json!({ "policy": policy })).await;
     assert_eq!(set(&administrator, "paired-only").await, Err(refusal(409, "pairing-unavailable")));
     assert_eq!(set(&administrator, "open").await.unwrap(), none);
+    let status = terminal.client.get("/v1/cards/till-1/certification/40").await;
+    assert_eq!(status, Err(refusal(409, "pairing-unavailable")));
+    let revoked = administrator.delete("/v1/cards/till-1/certification").await;
+    assert_eq!(revoked, Err(refusal(404, "not-found")));
 
     // Under an authority that offers it, the card is certified with its next certificate; what was lost is not forgotten.
     let authority = Authority::start().await;
@@ -244,7 +251,7 @@ async fn a_foreign_authority_certifies_no_pairing_and_nothing_else_fails() {
     let refused = set(&daemon.administrator().await, "paired-only").await;
     assert_eq!(refused, Err(refusal(409, "pairing-unavailable")));
     for fault in [Fault::LoseAnswer, Fault::Refuse, Fault::LoseRequest] {
-        front.break_at(ENROLMENT, fault);
+        front.break_at(CARD_ENROLMENT, fault);
         assert!(terminal.create("9C").await.is_err(), "{fault:?}");
         assert_eq!(terminal.client.get(PAIRINGS).await.unwrap(), none, "{fault:?}");
     }

@@ -3,7 +3,7 @@
 use cardhost_terminal::pairing::{flow::PairingError, session::SessionError};
 use cardhost_tests::{
     daemon::Daemon,
-    pairing::{PairingDevice, through},
+    pairing::{PairingDevice, card_certificate, present_as_terminal, through},
     piv, soon,
     terminal::PIN,
 };
@@ -14,7 +14,7 @@ const PATH: &str = "/v1/cards/till-1/pairings";
 
 /// The id of a device's pairing: its key version number.
 fn id(device: &PairingDevice) -> String {
-    format!("{:02X}", device.kept.as_ref().expect("a pairing").kvn)
+    format!("{:02X}", device.kept.as_ref().expect("a pairing").set.kvn)
 }
 
 async fn pairings(daemon: &Daemon) -> Value {
@@ -145,6 +145,25 @@ async fn a_paired_only_card_answers_nobody_else() {
     administrator.put(PATH, json!({ "policy": "open" })).await.unwrap();
     channel.operate("reset").await;
     channel.expect(&piv::select(), 0x9000).await;
+}
+
+/// The authority of cards certifies no terminals: what a card shows to everybody admits nobody.
+#[tokio::test]
+async fn a_cards_certificate_is_no_terminals() {
+    let daemon = Daemon::start().await;
+    let [terminal, other] =
+        [daemon.terminal("till-1", "alice").await, daemon.terminal("till-2", "bob").await];
+    terminal.first("9A").await.unwrap();
+    other.first("9A").await.unwrap();
+    let of_other = card_certificate(&mut other.present().await).await;
+    let mut device = PairingDevice::enrol(&terminal, PIN).await;
+    let mut channel = terminal.present().await;
+    let own = card_certificate(&mut channel).await;
+    for certificate in [&own, &of_other] {
+        channel.expect(&present_as_terminal(certificate), 0x6982).await;
+    }
+    channel.expect(&present_as_terminal(&device.identity.certificate), 0x9000).await;
+    device.insert(&mut channel).await.unwrap();
 }
 
 #[tokio::test]
