@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     codec::message,
     control::CardId,
+    custody::{Custody, KeptReply, KeptRequest},
     wrapping::{KeyReply, KeyRequest},
 };
 
 /// Version of this protocol.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 /// Longest message.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
@@ -28,6 +29,8 @@ pub enum Request {
         version: u16,
         /// File of the host's wrapping keys (0600); made if it is not there.
         host_key: String,
+        /// Where the keys are kept that are in it.
+        custody: Custody,
         /// SHA-256 of the guest image; the launcher checks it.
         measurement: [u8; 32],
         /// Whom the cards' processes become, where the launcher may make them somebody else.
@@ -44,6 +47,8 @@ pub enum Request {
     },
     /// About the keys that wrap card keys.
     Keys(KeyRequest),
+    /// About what the TPM keeps for the daemon.
+    Kept(KeptRequest),
 }
 message!(Request);
 
@@ -147,6 +152,8 @@ pub enum Reply {
     },
     /// The answer to [`Request::Keys`].
     Keys(KeyReply),
+    /// The answer to [`Request::Kept`].
+    Kept(KeptReply),
 }
 message!(Reply);
 

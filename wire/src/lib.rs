@@ -14,6 +14,7 @@
 //! | [`link`] | daemon ↔ microVM process | multiplexed vsock streams on one Unix socket |
 //! | [`launch`] | daemon ↔ launcher | starting and ending microVMs |
 //! | [`wrapping`] | daemon ↔ launcher | the keys that wrap card keys |
+//! | [`custody`] | daemon ↔ launcher | where those keys are kept |
 //! | [`image_policy`] | daemon ↔ launcher | the guest images that may have a card's key |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ pub mod aid;
 pub mod apdu;
 pub mod boot;
 pub mod control;
+pub mod custody;
 pub mod frame;
 pub mod image_policy;
 pub mod key;

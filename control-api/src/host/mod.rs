@@ -119,6 +119,10 @@ impl Host {
         let anchor = guard.anchor().clone();
         let cards = Cards::new(store.clone(), launcher(&config, &directory)?, guard, config.cards);
         guest_image::try_out(&cards, config.guest_image.as_deref()).await?;
+        if config.host_key.tcti().is_some() {
+            // A TPM that does not open the host's keys is told now, and not with the first card.
+            cards.ready().await?;
+        }
         let (embedded, authority) = authority(&config, &directory).await?;
         let (quotas, default_keys) = (config.quotas, config.default_keys);
         let life_cycle = LifeCycle::new(store.clone(), cards, authority, audit, quotas, default_keys);
@@ -227,6 +231,7 @@ fn launcher(config: &Config, directory: &DataDir) -> Result<Launcher, StartError
     let launcher = launcher::Config {
         image: guest_image::image(config.guest_image.as_deref())?,
         host_key: directory.host_key(),
+        custody: config.host_key.clone(),
         card_users: config.card_users,
         isolation: config.isolation,
         cpu_budget_ms: CPU_BUDGET_MS,

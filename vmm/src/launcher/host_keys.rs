@@ -1,7 +1,8 @@
 //! The host's wrapping keys: one for each bucket of cards, two while a rotation is under way
 //! ([`cardhost_wire::wrapping`]).
 //!
-//! Format 2 of the file, which only the launcher reads; numbers are big-endian. Memory holds the same bytes.
+//! Format 2 of the file, which only the launcher reads; numbers are big-endian. Memory holds the same bytes. A host with
+//! a TPM has them sealed ([`super::sealed_file`]).
 //!
 //! | bytes | what |
 //! |---|---|
@@ -21,7 +22,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cardhost_wire::wrapping::{BUCKETS, Bucket, WrappingKey};
+use cardhost_wire::{
+    custody::Sealing,
+    wrapping::{BUCKETS, Bucket, WrappingKey},
+};
 use nix::errno::Errno;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
@@ -29,10 +33,13 @@ use zeroize::Zeroize;
 use super::{
     card_key::{Key, erase_stack},
     key_file::{Exposed, KeyFile},
+    sealed_file::{self, Found, SealError, SealedFile},
     secret_pages::SecretPages,
 };
+use crate::tpm::{Tpm, TpmError};
 
-const MAGIC: &[u8; 16] = b"cardhost hostkey";
+/// What every file but those of version 1 begins with.
+pub(super) const MAGIC: &[u8; 16] = b"cardhost hostkey";
 const VERSION: u16 = 2;
 const DIGEST: Range<usize> = 32..64;
 const VERSION_1: Range<usize> = 64..96;
@@ -66,6 +73,59 @@ pub enum HostKeysError {
         /// The file.
         path: PathBuf,
     },
+    /// A TPM sealed the file, and none is given.
+    #[error("host key {path} is sealed by a TPM: start with --host-key tpm:…")]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not sealed though it should be: somebody may have put an old one back.
+    #[error(
+        "host key {path} is not sealed by a TPM: to have it sealed start once with --host-key into-tpm:…"
+    )]
+    NotSealed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The TPM has no key for the file.
+    #[error(
+        "this TPM has no key for host key {path}: it is another TPM than the one that sealed it, or it was cleared"
+    )]
+    OtherTpm {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The TPM's key is not the file's.
+    #[error(
+        "the key in the TPM does not open host key {path}: the file is an older copy, damaged, or of another host; put \
+         the newest back"
+    )]
+    Closed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The TPM.
+    #[error("host key {path}")]
+    Tpm {
+        /// The file.
+        path: PathBuf,
+        /// What the TPM, or the way to it, said.
+        source: TpmError,
+    },
+}
+
+impl HostKeysError {
+    fn of(path: &Path, error: SealError) -> Self {
+        let path = path.into();
+        match error {
+            SealError::File(source) => Self::File { path, source },
+            SealError::Memory(source) => Self::File { path, source: source.into() },
+            SealError::Exposed => Self::Exposed { path },
+            SealError::Closed => Self::Closed { path },
+            SealError::Tpm(TpmError::NotDefined(_) | TpmError::Unwritten(_)) => Self::OtherTpm { path },
+            SealError::Tpm(source) => Self::Tpm { path, source },
+        }
+    }
 }
 
 /// Why keys do not change.
@@ -80,6 +140,9 @@ pub enum ChangeError {
     /// The file cannot be replaced.
     #[error("the host key's file")]
     File(#[source] io::Error),
+    /// The TPM does not take another key.
+    #[error("the host key's TPM")]
+    Tpm(#[source] SealError),
     /// The system gives no memory or randomness, or the generations are used up.
     #[error("no resources for another key")]
     Resources(#[source] io::Error),
@@ -87,25 +150,100 @@ pub enum ChangeError {
 
 /// The wrapping keys, in the one place where they stand.
 pub struct HostKeys {
-    file: KeyFile,
+    keeper: Keeper,
     pages: SecretPages,
 }
 
+/// Where they stand between two starts.
+enum Keeper {
+    Plain(KeyFile),
+    Sealed(SealedFile),
+}
+
 impl HostKeys {
-    /// Reads the file, or makes it durably if there is none. A file of version 1 becomes one of this version.
+    /// Reads the file, or makes it durably if there is none. A file of version 1 becomes one of the latest.
     ///
     /// # Errors
     /// See [`HostKeysError`].
     pub fn open(path: &Path) -> Result<Self, HostKeysError> {
         let failed = |source| HostKeysError::File { path: path.into(), source };
         let file = KeyFile::open(path).map_err(failed)?;
-        let pages = match file.content().map_err(failed)? {
-            Some(Err(Exposed)) => return Err(HostKeysError::Exposed { path: path.into() }),
-            Some(Ok((content, length))) => load(&file, content, length).map_err(failed)?,
-            None => Some(made(&file, |_| Ok(())).map_err(failed)?),
+        let Some(content) = file.content().map_err(failed)? else {
+            file.sweep().map_err(failed)?;
+            return Self::plain(file, made().map_err(failed)?).map_err(failed);
         };
+        let (content, length) = content.map_err(|Exposed| HostKeysError::Exposed { path: path.into() })?;
+        if length == sealed_file::LENGTH as u64 {
+            // What is beside it may be the one that the TPM opens.
+            return Err(HostKeysError::Sealed { path: path.into() });
+        }
+        file.sweep().map_err(failed)?;
+        let pages = load(content, length).map_err(failed)?;
         let pages = pages.ok_or_else(|| HostKeysError::Damaged { path: path.into() })?;
-        Ok(Self { file, pages })
+        match length == LENGTH as u64 {
+            true => Ok(Self { keeper: Keeper::Plain(file), pages }),
+            false => Self::plain(file, pages).map_err(failed),
+        }
+    }
+
+    /// The same with a TPM.
+    ///
+    /// # Errors
+    /// See [`HostKeysError`]; nothing is lost.
+    pub fn open_with(path: &Path, sealing: Sealing, tpm: Tpm) -> Result<Self, HostKeysError> {
+        let failed = |source| HostKeysError::File { path: path.into(), source };
+        let of = |error| HostKeysError::of(path, error);
+        let damaged = || HostKeysError::Damaged { path: path.into() };
+        let file = KeyFile::open(path).map_err(failed)?;
+        match (SealedFile::open(file, tpm).map_err(of)?, sealing) {
+            (Found::Sealed(_, pages), _) if !is_whole(&pages) => Err(damaged()),
+            (Found::Sealed(file, pages), Sealing::Kept | Sealing::Begun) => {
+                Ok(Self { keeper: Keeper::Sealed(file), pages })
+            }
+            (Found::Sealed(file, pages), Sealing::Ended) => {
+                let file = file.give_up(&pages).map_err(of)?;
+                Ok(Self { keeper: Keeper::Plain(file), pages })
+            }
+            (Found::Nothing(file, tpm), Sealing::Kept | Sealing::Begun) => {
+                Self::sealed(file, tpm, made().map_err(failed)?).map_err(of)
+            }
+            (Found::Plain(file, tpm), Sealing::Begun) => {
+                let pages = Self::contents(&file).map_err(failed)?.ok_or_else(damaged)?;
+                Self::sealed(file, tpm, pages).map_err(of)
+            }
+            (Found::Plain(..), Sealing::Kept) => Err(HostKeysError::NotSealed { path: path.into() }),
+            (Found::Nothing(file, _) | Found::Plain(file, _), Sealing::Ended) => {
+                drop(file);
+                Self::open(path)
+            }
+        }
+    }
+
+    /// The file, if a TPM seals it.
+    pub fn sealed_file(&mut self) -> Option<&mut SealedFile> {
+        match &mut self.keeper {
+            Keeper::Sealed(file) => Some(file),
+            Keeper::Plain(_) => None,
+        }
+    }
+
+    fn contents(file: &KeyFile) -> io::Result<Option<SecretPages>> {
+        match file.content()? {
+            Some(Ok((content, length))) => load(content, length),
+            _ => Ok(None),
+        }
+    }
+
+    fn plain(file: KeyFile, mut pages: SecretPages) -> io::Result<Self> {
+        complete(&mut pages);
+        file.replace(&pages)?;
+        Ok(Self { keeper: Keeper::Plain(file), pages })
+    }
+
+    fn sealed(file: KeyFile, tpm: Tpm, mut pages: SecretPages) -> Result<Self, SealError> {
+        complete(&mut pages);
+        let file = SealedFile::make(file, tpm, &pages)?;
+        Ok(Self { keeper: Keeper::Sealed(file), pages })
     }
 
     /// Why the keys may be swapped out, if they may.
@@ -143,7 +281,7 @@ impl HostKeys {
     /// # Errors
     /// See [`ChangeError`]; nothing has changed.
     pub fn rotate(&mut self, buckets: &[Bucket]) -> Result<(), ChangeError> {
-        self.change(buckets, |pages, bucket| {
+        self.change(buckets, Keeper::replace, |pages, bucket| {
             let entry = slots(pages, bucket).ok_or(ChangeError::NoSuchBucket(bucket))?;
             if Entry(entry).earlier() != 0 {
                 return Err(ChangeError::UnderWay(bucket));
@@ -152,12 +290,13 @@ impl HostKeys {
         })
     }
 
-    /// Destroys the earlier generation of these buckets, durably.
+    /// Destroys the earlier generation of these buckets, durably: nothing that the host has from now on opens an earlier
+    /// copy of the file, unless the file is all it has.
     ///
     /// # Errors
-    /// See [`ChangeError`]; nothing has changed.
+    /// See [`ChangeError`]; in memory nothing has changed, so that it can be asked for again.
     pub fn retire(&mut self, buckets: &[Bucket]) -> Result<(), ChangeError> {
-        self.change(buckets, |pages, bucket| {
+        self.change(buckets, Keeper::replace_for_good, |pages, bucket| {
             if bucket == Bucket::VERSION_1 {
                 pages[VERSION_1].zeroize();
                 return Ok(());
@@ -173,12 +312,14 @@ impl HostKeys {
     fn change(
         &mut self,
         buckets: &[Bucket],
+        keep: impl FnOnce(&mut Keeper, &[u8]) -> Result<(), ChangeError>,
         change: impl Fn(&mut [u8], Bucket) -> Result<(), ChangeError>,
     ) -> Result<(), ChangeError> {
         let mut next = SecretPages::new(LENGTH).map_err(|error| ChangeError::Resources(error.into()))?;
         next.copy_from_slice(&self.pages);
         buckets.iter().try_for_each(|bucket| change(&mut next, *bucket))?;
-        write(&self.file, &mut next).map_err(ChangeError::File)?;
+        complete(&mut next);
+        keep(&mut self.keeper, &next)?;
         self.pages = next;
         Ok(())
     }
@@ -190,6 +331,33 @@ impl HostKeys {
     fn version_1(&self) -> Option<&Key> {
         let key = key(&self.pages[VERSION_1]);
         key.iter().any(|byte| *byte != 0).then_some(key)
+    }
+}
+
+impl Keeper {
+    fn replace(&mut self, content: &[u8]) -> Result<(), ChangeError> {
+        match self {
+            Self::Plain(file) => file.replace(content).map_err(ChangeError::File),
+            Self::Sealed(file) => file.replace(content).map_err(ChangeError::of),
+        }
+    }
+
+    /// Whoever has an earlier copy of a plain file has the earlier content.
+    fn replace_for_good(&mut self, content: &[u8]) -> Result<(), ChangeError> {
+        match self {
+            Self::Plain(file) => file.replace(content).map_err(ChangeError::File),
+            Self::Sealed(file) => file.replace_for_good(content).map_err(ChangeError::of),
+        }
+    }
+}
+
+impl ChangeError {
+    fn of(error: SealError) -> Self {
+        match error {
+            SealError::File(error) => Self::File(error),
+            SealError::Memory(error) => Self::Resources(error.into()),
+            error => Self::Tpm(error),
+        }
     }
 }
 
@@ -248,38 +416,40 @@ fn step(entry: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Keys from a file of any version, `None` if it is damaged.
-fn load(file: &KeyFile, mut content: File, length: u64) -> io::Result<Option<SecretPages>> {
+/// Keys from a plain file of any version, `None` if it is damaged.
+fn load(mut content: File, length: u64) -> io::Result<Option<SecretPages>> {
     match usize::try_from(length) {
         Ok(LENGTH) => {
             let mut pages = SecretPages::new(LENGTH)?;
             content.read_exact(&mut pages)?;
             Ok(is_whole(&pages).then_some(pages))
         }
-        Ok(LENGTH_1) => made(file, |pages| content.read_exact(&mut pages[VERSION_1])).map(Some),
+        Ok(LENGTH_1) => {
+            let mut pages = made()?;
+            content.read_exact(&mut pages[VERSION_1])?;
+            Ok(Some(pages))
+        }
         _ => Ok(None),
     }
 }
 
-/// New keys, with what is kept from before, on disk.
-fn made(file: &KeyFile, keep: impl FnOnce(&mut [u8]) -> io::Result<()>) -> io::Result<SecretPages> {
+/// New keys, not [`complete`] yet.
+fn made() -> io::Result<SecretPages> {
     let mut pages = SecretPages::new(LENGTH)?;
     pages[..16].copy_from_slice(MAGIC);
     pages[16..18].copy_from_slice(&VERSION.to_be_bytes());
     pages[18..20].copy_from_slice(&(BUCKETS as u16).to_be_bytes());
-    keep(&mut pages)?;
     for entry in pages[HEADER..].chunks_exact_mut(ENTRY) {
         entry[Entry::GENERATION].copy_from_slice(&1_u32.to_be_bytes());
         getrandom::fill(&mut entry[Entry::KEY])?;
     }
-    write(file, &mut pages)?;
     Ok(pages)
 }
 
-fn write(file: &KeyFile, pages: &mut SecretPages) -> io::Result<()> {
+/// Makes the digest fit.
+fn complete(pages: &mut SecretPages) {
     let digest = digest(pages);
     pages[DIGEST].copy_from_slice(&digest);
-    file.replace(pages)
 }
 
 fn is_whole(pages: &[u8]) -> bool {

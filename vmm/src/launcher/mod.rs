@@ -17,6 +17,7 @@ pub mod isolation;
 pub mod key_file;
 mod keys;
 mod root;
+pub mod sealed_file;
 pub mod secret_pages;
 mod spawn;
 
@@ -36,11 +37,13 @@ use crate::{
         template::TemplateError,
     },
     image::{Image, ImageError},
+    tpm::{Tpm, TpmError},
 };
 use backend::{Backend, open_kvm};
 use cardhost_wire::{
     boot::MEMORY_SIZE,
     control::{self, HostMessage, Launch},
+    custody::Custody,
     launch::{Isolation, Refusal, Reply, Request, Start, UserIds, VERSION},
 };
 use datagram::ReceiveError;
@@ -88,6 +91,9 @@ pub enum LauncherError {
     /// The host's wrapping keys.
     #[error(transparent)]
     HostKeys(#[from] HostKeysError),
+    /// The TPM that keeps the host's wrapping keys.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
     /// The guest image.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -159,8 +165,10 @@ impl Launcher {
     fn greet(socket: OwnedFd) -> Result<Self, LauncherError> {
         isolation::leave_session();
         harden()?;
-        let (Request::Hello { version: VERSION, host_key, measurement, card_users, isolation }, Some(image)) =
-            datagram::receive(socket.as_fd())?
+        let (
+            Request::Hello { version: VERSION, host_key, custody, measurement, card_users, isolation },
+            Some(image),
+        ) = datagram::receive(socket.as_fd())?
         else {
             return Err(LauncherError::Version);
         };
@@ -174,8 +182,10 @@ impl Launcher {
         }
         let card_users = isolation::may_become_others().then_some(card_users);
         let users = card_users.map(drop).ok_or(MissingLayer::CardUsers);
+        // Before there is no network and no device any more; it stays.
+        let tpm = custody.tcti().map(Tpm::connect).transpose()?;
         let namespaces = isolation::enter_namespaces();
-        let host_keys = HostKeys::open(Path::new(&host_key))?;
+        let host_keys = host_keys(Path::new(&host_key), &custody, tpm)?;
         let locking = host_keys.swappable().map_or(Ok(()), |why| Err(MissingLayer::Locking(why)));
         let layers = [users, namespaces, isolation::enter_root(), locking];
         for missing in layers.into_iter().filter_map(Result::err) {
@@ -226,6 +236,10 @@ impl Launcher {
             Ok((Request::Keys(request), _)) => {
                 let answer = keys::answer(&mut self.host_keys, self.image.measurement, &request);
                 self.reply(&Reply::Keys(answer))?;
+            }
+            Ok((Request::Kept(request), _)) => {
+                let answer = keys::kept(&mut self.host_keys, &request);
+                self.reply(&Reply::Kept(answer))?;
             }
             Ok((Request::Hello { .. }, _)) => return Err(LauncherError::Version),
             Err(ReceiveError::Closed) => return Ok(false),
@@ -300,6 +314,13 @@ impl Launcher {
             Ok(()) | Err(Errno::EPIPE) => Ok(()),
             Err(source) => Err(LauncherError::System { what: "reply to the daemon", source }),
         }
+    }
+}
+
+fn host_keys(path: &Path, custody: &Custody, tpm: Option<Tpm>) -> Result<HostKeys, HostKeysError> {
+    match (custody, tpm) {
+        (Custody::Tpm(sealing, _), Some(tpm)) => HostKeys::open_with(path, *sealing, tpm),
+        _ => HostKeys::open(path),
     }
 }
 

@@ -13,7 +13,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use cardhost_wire::launch::{Isolation, MAX_MESSAGE, Reply, Request, Start, UserIds, VERSION};
+use cardhost_wire::{
+    custody::Custody,
+    launch::{Isolation, MAX_MESSAGE, Reply, Request, Start, UserIds, VERSION},
+};
 use nix::{
     errno::Errno,
     sys::{
@@ -109,11 +112,21 @@ impl Launcher {
     }
 
     fn greet(&self, isolation: Isolation, guest: &Guest, measurement: [u8; 32], host_key: &Path) {
+        let guest = Guest { measurement, ..guest.clone() };
+        self.greet_with(Custody::File, isolation, &guest, host_key);
+    }
+
+    pub fn greet_with(&self, custody: Custody, isolation: Isolation, guest: &Guest, host_key: &Path) {
         let mut image = File::from(memfd_create(c"guest", MFdFlags::MFD_CLOEXEC).unwrap());
         image.write_all(&guest.elf).unwrap();
-        let host_key = host_key.to_str().unwrap().to_owned();
-        let card_users = UserIds::DEFAULT;
-        let hello = Request::Hello { version: VERSION, host_key, measurement, card_users, isolation };
+        let hello = Request::Hello {
+            version: VERSION,
+            host_key: host_key.to_str().unwrap().to_owned(),
+            custody,
+            measurement: guest.measurement,
+            card_users: UserIds::DEFAULT,
+            isolation,
+        };
         self.request(&hello, Some(image.as_fd()));
     }
 

@@ -10,6 +10,7 @@ use std::{
 
 use cardhost_wire::{
     control::GuestMessage,
+    custody::Custody,
     launch::{Isolation, Refusal, Reply, Request, UserIds, VERSION},
     link::Kind,
 };
@@ -126,6 +127,7 @@ fn another_protocol_version_is_refused() {
     let hello = Request::Hello {
         version: VERSION + 1,
         host_key,
+        custody: Custody::File,
         measurement: [0; 32],
         card_users: UserIds::DEFAULT,
         isolation: Isolation::MicroVm,

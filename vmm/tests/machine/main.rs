@@ -11,3 +11,6 @@ mod launcher;
 mod life;
 mod process;
 mod secrets;
+#[path = "../../../tests/src/swtpm.rs"]
+mod swtpm;
+mod tpm;
