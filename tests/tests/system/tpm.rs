@@ -7,6 +7,7 @@ use std::{
 };
 
 use cardhost_tests::{
+    client::refusal,
     daemon::Daemon,
     needs_kvm,
     process::command,
@@ -123,4 +124,52 @@ async fn a_host_moves_into_a_tpm_and_out_of_it_with_its_cards() {
     }
     daemon.restart_as(Vec::new()).await;
     works(&terminal, &certificate).await;
+}
+
+/// Old copies of everything that a disk holds are one history, valid in itself: only the TPM knows a later one.
+#[tokio::test]
+async fn an_old_copy_of_the_whole_data_directory_is_told() {
+    needs_kvm!();
+    if !can_run("an anchor in a TPM") {
+        return;
+    }
+    let tpm = Swtpm::start();
+    let mut daemon = Daemon::start_with(option("tpm", &tpm)).await;
+    let terminal = daemon.terminal("till-1", "alice").await;
+    let certificate = terminal.first("9A").await.unwrap();
+    terminate(&mut daemon).await;
+    let moment = copied(&MOMENT, &daemon);
+    daemon.restart().await;
+    let wrong = terminal.authenticate(&certificate, Some("999999")).await;
+    assert_eq!(wrong, Err(refusal(403, "pin-wrong")));
+    // Sudden ends leave the anchor ahead of the TPM, which is no alarm.
+    for _ in 0..2 {
+        daemon.kill_and_restart().await;
+        works(&terminal, &certificate).await;
+    }
+    terminate(&mut daemon).await;
+    let present = copied(&MOMENT, &daemon);
+    copy(&MOMENT, moment.path(), daemon.data());
+    let said = does_not_start(&daemon, &option("tpm", &tpm)).await;
+    assert!(said.contains("an old copy of the data directory was put back"), "{said}");
+    fs::remove_file(daemon.data().join("anchor")).unwrap();
+    let said = does_not_start(&daemon, &option("tpm", &tpm)).await;
+    assert!(said.contains("is missing: put it back"), "{said}");
+
+    copy(&MOMENT, present.path(), daemon.data());
+    daemon.restart().await;
+    works(&terminal, &certificate).await;
+    terminate(&mut daemon).await;
+    // An operator may state that the old state is the right one; from then on it is.
+    copy(&MOMENT, moment.path(), daemon.data());
+    daemon.restart_with(&["--accept-new-anchor"]).await;
+    let [replaced] = &*daemon.audited("anchor-replaced").await else { panic!("it is audited") };
+    assert!(replaced["detail"]["reason"].as_str().unwrap().contains("the TPM knows batch"), "{replaced}");
+    terminate(&mut daemon).await;
+    daemon.restart().await;
+    works(&terminal, &certificate).await;
+    terminate(&mut daemon).await;
+    copy(&MOMENT, present.path(), daemon.data());
+    let said = does_not_start(&daemon, &option("tpm", &tpm)).await;
+    assert!(said.contains("an old copy of the data directory was put back"), "{said}");
 }
