@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use cardhost_wire::{
+    custody::Custody,
     frame::{FrameReader, framed},
     launch::{self, Hello, Isolation, Reply, Request, Start, UserIds},
     link::{self, Header, Kind},
@@ -55,6 +56,7 @@ impl Launcher {
         let hello = Request::Hello(Hello {
             version: launch::VERSION,
             host_key: launcher.0.host_key.path().join("host.key").to_string_lossy().into_owned(),
+            custody: Custody::File,
             measurement: cardhost_image::GUEST_SHA256,
             card_users: UserIds::DEFAULT,
             isolation: Isolation::MicroVm,

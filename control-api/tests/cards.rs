@@ -19,6 +19,7 @@ use cardhost::{
 };
 use cardhost_wire::{
     control::{Answer, Command, Failure},
+    custody::Custody,
     key::{Algorithm, KeyReference},
     launch::UserIds,
     port::Protocol,
@@ -64,6 +65,7 @@ fn launcher(directory: &Path, image: Image) -> Launcher {
         card_users: UserIds::DEFAULT,
         isolation: isolation(),
         control_group: None,
+        custody: Custody::File,
         cpu_budget_ms: 10_000,
         default_keys: false,
     })

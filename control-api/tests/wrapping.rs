@@ -20,6 +20,7 @@ use cardhost::{
     wrapping::WrappingKeys,
 };
 use cardhost_wire::{
+    custody::Custody,
     launch::{Isolation, Refusal, UserIds},
     wrapping::{Bucket, WrappingKey},
 };
@@ -83,6 +84,7 @@ fn launcher(directory: &Path) -> Launcher {
     let config = Config {
         image: Image::embedded(),
         host_key: directory.join("host.key"),
+        custody: Custody::File,
         card_users: UserIds::DEFAULT,
         isolation: Isolation::MicroVm,
         control_group: None,

@@ -24,6 +24,7 @@ pub mod process;
 pub mod random;
 pub mod saboteur;
 pub mod small_disk;
+pub mod swtpm;
 pub mod tap;
 pub mod terminal;
 pub mod user;

@@ -15,3 +15,4 @@ pub mod card;
 pub mod device;
 pub mod image;
 pub mod launcher;
+pub mod tpm;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     codec::message,
     control::CardId,
+    custody::{Custody, KeptReply, KeptRequest},
     layers::Layer,
     wrapping::{KeyReply, KeyRequest},
 };
@@ -34,6 +35,8 @@ pub enum Request {
     },
     /// About the keys that wrap card keys.
     Keys(KeyRequest),
+    /// About what the TPM keeps for the daemon.
+    Kept(KeptRequest),
 }
 message!(Request);
 
@@ -44,6 +47,8 @@ pub struct Hello {
     pub version: u16,
     /// File of the host's wrapping keys (0600); made if it is not there.
     pub host_key: String,
+    /// Where the keys are kept that are in it.
+    pub custody: Custody,
     /// SHA-256 of the guest image; the launcher checks it.
     pub measurement: [u8; 32],
     /// Whom the cards' processes become, where the launcher may make them somebody else.
@@ -157,6 +162,8 @@ pub enum Reply {
     },
     /// The answer to [`Request::Keys`].
     Keys(KeyReply),
+    /// The answer to [`Request::Kept`].
+    Kept(KeptReply),
 }
 message!(Reply);
 

@@ -15,6 +15,7 @@
 //! | [`launch`] | daemon ↔ launcher | starting and ending microVMs |
 //! | [`layers`] | daemon ↔ launcher | what keeps cards apart on this host |
 //! | [`wrapping`] | daemon ↔ launcher | the keys that wrap card keys |
+//! | [`custody`] | daemon ↔ launcher | where those keys are kept |
 //! | [`image_policy`] | daemon ↔ launcher | the guest images that may have a card's key |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -26,6 +27,7 @@ pub mod aid;
 pub mod apdu;
 pub mod boot;
 pub mod control;
+pub mod custody;
 pub mod frame;
 pub mod image_policy;
 pub mod key;

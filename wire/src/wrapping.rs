@@ -143,6 +143,8 @@ pub enum KeyFault {
     ImageLeftBehind,
     /// The host key's file cannot be replaced.
     File(String),
+    /// The TPM that keeps the keys does not take another.
+    Tpm(String),
     /// The host has no memory or randomness.
     Resources(String),
 }

@@ -17,7 +17,7 @@
 //!
 //! The store remembers the anchor's id and, lazily, its sequence number. So a missing, foreign or older anchor file is
 //! noticed at the daemon's start ([`open()`]). Who can put back older copies of store *and* anchor is found out by a
-//! head that was exported before ([`SignedHead`]).
+//! head that was exported before ([`SignedHead`]), or by the host's TPM, which keeps one ([`tpm`]).
 
 mod file;
 mod format;
@@ -27,6 +27,7 @@ mod ledger;
 mod open;
 #[cfg(test)]
 mod tests;
+pub mod tpm;
 mod writer;
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
@@ -39,7 +40,7 @@ pub use head::{HeadFault, SignedHead};
 pub use open::{Settings, open};
 pub use writer::Anchor;
 
-use crate::store::StoreError;
+use crate::{launcher::LauncherError, store::StoreError};
 
 /// Why there is no anchor to rely on.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,29 @@ pub enum AnchorError {
         /// The batch that the store remembers.
         remembered: u64,
     },
+    /// The anchor's history is not the one that the TPM knows.
+    #[error(
+        "an old copy of the data directory was put back: the TPM knows batch {kept} of this host's anchor, and {path}, \
+         which ends at batch {found}, does not pass through it. Put the right copies back, or check the store and then \
+         state by `cardhost serve --accept-new-anchor` that its present state is the right one"
+    )]
+    ContradictsTpm {
+        /// The file.
+        path: PathBuf,
+        /// The last batch in it.
+        found: u64,
+        /// The batch that the TPM keeps.
+        kept: u64,
+    },
+    /// What the TPM keeps is of a later version, or not the daemon's.
+    #[error(
+        "what the TPM keeps of the anchor is not known to this cardhost. Check the store and then state by `cardhost \
+         serve --accept-new-anchor` that its present state is the right one"
+    )]
+    UnknownTpmHead,
+    /// The launcher, which has the TPM.
+    #[error(transparent)]
+    Launcher(#[from] LauncherError),
     /// The file.
     #[error(transparent)]
     File(#[from] FileError),

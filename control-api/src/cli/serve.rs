@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cardhost_wire::launch::{Isolation, UserIds};
+use cardhost_wire::{
+    custody::Custody,
+    launch::{Isolation, UserIds},
+};
 use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,6 +41,14 @@ pub struct Serve {
     /// new one is made of it, the old one is put aside, and the audit log says so. For one start; leave it out then.
     #[arg(long)]
     accept_new_anchor: bool,
+    /// Where the keys are kept that wrap the cards' keys: in DIR/host.key as it is (file), or sealed by a TPM 2.0
+    /// (tpm:TCTI).
+    ///
+    /// TCTI is device:/dev/tpmrm0, swtpm:host=HOST,port=PORT or swtpm:path=SOCKET. Once sealed, DIR/host.key opens with
+    /// this TPM alone, and no earlier copy of it opens once a card was destroyed. into-tpm:TCTI also seals a file that is
+    /// not sealed yet, and out-of-tpm:TCTI opens a sealed one for good; each for one start, docs/tpm.md says when.
+    #[arg(long, value_name = "CUSTODY", default_value = "file", env = "CARDHOST_HOST_KEY")]
+    host_key: Custody,
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
@@ -192,6 +203,7 @@ impl Serve {
             data: self.data,
             anchor: self.anchor,
             accept_new_anchor: self.accept_new_anchor,
+            host_key: self.host_key,
             listen: self.listen,
             tls,
             authority: self.authority.choice(),

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use cardhost_wire::launch::{Isolation, UserIds};
+use cardhost_wire::{
+    custody::Custody,
+    launch::{Isolation, UserIds},
+};
 
 use super::OtherAuthority;
 use crate::{card::Settings, server::Limits, store::quotas::Quotas};
@@ -16,6 +19,8 @@ pub struct Config {
     pub anchor: Option<PathBuf>,
     /// An operator states that the store is right though its anchor is missing or does not fit.
     pub accept_new_anchor: bool,
+    /// Where the host's wrapping keys are kept.
+    pub host_key: Custody,
     /// Where to listen.
     pub listen: SocketAddr,
     /// The operator's own TLS identity instead of the host CA's.

@@ -14,7 +14,10 @@ use futures_util::future::join_all;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
-    anchor::{self, Anchor, AnchorError},
+    anchor::{
+        self, Anchor, AnchorError,
+        tpm::{self, Witness},
+    },
     audit::{Audit, SigningKey},
     auth::password::Passwords,
     authority::Authority,
@@ -93,6 +96,7 @@ pub struct Host {
     cards: Cards,
     store: Store,
     anchor: Anchor,
+    witness: Option<Arc<Witness>>,
     // Last: the lock on the data directory outlives everything that writes there.
     directory: Arc<DataDir>,
 }
@@ -115,9 +119,22 @@ impl Host {
         let server_tls = server_config(chain, key, pki.devices.der())?;
         let (end, ending) = watch::channel(false);
         let audit = audit(&directory)?;
-        let guard = anchor::open(anchor_settings(&config, &directory), &store, &audit).await?;
+        let launcher = launcher(&config, &directory)?;
+        if config.host_key.tcti().is_some() {
+            // A TPM that does not open the host's keys is told now, and not with the first card.
+            launcher.ready().await?;
+        }
+        let settings = anchor_settings(&config, &directory);
+        let witness = config.host_key.is_sealed().then(|| Arc::new(Witness::new(launcher.clone())));
+        if let Some(witness) = &witness {
+            witness.admit(&settings, &store, &audit).await?;
+        }
+        let guard = anchor::open(settings, &store, &audit).await?;
         let anchor = guard.anchor().clone();
-        let cards = Cards::new(store.clone(), launcher(&config, &directory)?, guard, config.cards);
+        if let Some(witness) = &witness {
+            witness.tell(&anchor).await?;
+        }
+        let cards = Cards::new(store.clone(), launcher, guard, config.cards);
         guest_image::try_out(&cards, config.guest_image.as_deref()).await?;
         let (embedded, authority) = authority(&config, &directory).await?;
         let (quotas, default_keys) = (config.quotas, config.default_keys);
@@ -136,6 +153,10 @@ impl Host {
         let serving = tokio::spawn(server.serve(ending));
         let (cards, store, anchor) = (app.cards.clone(), app.store.clone(), app.anchor.clone());
         tokio::spawn(warm_up(cards.clone()));
+        if let Some(witness) = witness.clone() {
+            let (anchor, ending) = (anchor.clone(), app.end.clone());
+            tokio::spawn(async move { witness.keep_telling(anchor, tpm::INTERVAL, ending).await });
+        }
         Ok(Self {
             url,
             address,
@@ -147,6 +168,7 @@ impl Host {
             cards,
             store,
             anchor,
+            witness,
             directory,
         })
     }
@@ -178,6 +200,11 @@ impl Host {
             embedded.stop().await;
         }
         stop_cards(&self.cards).await;
+        if let Some(witness) = &self.witness
+            && let Err(error) = witness.tell(&self.anchor).await
+        {
+            tracing::error!(%error, "the TPM's head of the anchor stays behind");
+        }
         if let Err(error) = close_anchor(&self.anchor, &self.store).await {
             tracing::error!(%error, "the anchor stays behind the store");
         }
@@ -227,6 +254,7 @@ fn launcher(config: &Config, directory: &DataDir) -> Result<Launcher, StartError
     let launcher = launcher::Config {
         image: guest_image::image(config.guest_image.as_deref())?,
         host_key: directory.host_key(),
+        custody: config.host_key.clone(),
         card_users: config.card_users,
         isolation: config.isolation,
         control_group: config.control_group.clone(),

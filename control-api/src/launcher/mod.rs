@@ -16,6 +16,7 @@ use std::{borrow::Cow, io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use cardhost_wire::{
     control::CardId,
+    custody::{Custody, Kept, KeptReply, KeptRequest},
     launch::{self, Isolation, UserIds},
     layers::Layer,
     wrapping::{ImageStep, KeyFault, KeyReply, KeyRequest, WrappedCard},
@@ -54,6 +55,8 @@ pub struct Config {
     pub image: Image,
     /// The file of the host's wrapping keys; only the launcher opens it.
     pub host_key: PathBuf,
+    /// Where the keys are kept that are in it.
+    pub custody: Custody,
     /// Whom cards' processes become, where the launcher may make them somebody else.
     pub card_users: UserIds,
     /// What keeps cards apart.
@@ -87,6 +90,9 @@ pub enum LauncherError {
     /// The launcher did not change the wrapping keys.
     #[error("the launcher did not change the wrapping keys: {0:?}")]
     Keys(KeyFault),
+    /// The TPM does not keep what it is asked to, or does not tell it.
+    #[error("the TPM: {0}")]
+    Tpm(String),
     /// The daemon is ending, or too many starts wait.
     #[error("no more cards are started")]
     Closed,
@@ -154,6 +160,7 @@ enum Order {
     Ready(oneshot::Sender<Result<Arc<[Layer]>, LauncherError>>),
     Start(CardStart, OwnedFd, oneshot::Sender<Result<Instance, LauncherError>>),
     Keys(KeyRequest, oneshot::Sender<Result<KeyReply, LauncherError>>),
+    Kept(KeptRequest, oneshot::Sender<Result<KeptReply, LauncherError>>),
     Kill(u64),
 }
 
@@ -210,6 +217,24 @@ impl Launcher {
         match self.keys(KeyRequest::Image(card, step)).await? {
             KeyReply::Stepped(wrapped_key) => Ok(wrapped_key),
             _ => Err(LauncherError::Protocol),
+        }
+    }
+
+    /// What the TPM keeps for the daemon, `None` before the first.
+    pub async fn kept(&self) -> Result<Option<Kept>, LauncherError> {
+        match self.ask(|answer| Order::Kept(KeptRequest::Find, answer)).await? {
+            KeptReply::Found(kept) => Ok(kept),
+            KeptReply::Failed(why) => Err(LauncherError::Tpm(why)),
+            KeptReply::Put => Err(LauncherError::Protocol),
+        }
+    }
+
+    /// Has the TPM keep this, durably.
+    pub async fn keep(&self, kept: Kept) -> Result<(), LauncherError> {
+        match self.ask(|answer| Order::Kept(KeptRequest::Put(kept), answer)).await? {
+            KeptReply::Put => Ok(()),
+            KeptReply::Failed(why) => Err(LauncherError::Tpm(why)),
+            KeptReply::Found(_) => Err(LauncherError::Protocol),
         }
     }
 

@@ -52,6 +52,7 @@ impl Program {
         let hello = Request::Hello(Hello {
             version: VERSION,
             host_key: self.config.host_key.to_string_lossy().into_owned(),
+            custody: self.config.custody.clone(),
             measurement: self.config.image.guest_sha256,
             card_users: self.config.card_users,
             isolation: self.config.isolation,

@@ -8,6 +8,7 @@ use std::{
 };
 
 use cardhost_wire::{
+    custody::{KeptReply, KeptRequest},
     launch::{Isolation, Reply, Request, Start},
     layers::Layer,
     wrapping::{KeyReply, KeyRequest},
@@ -27,6 +28,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 type Answer = oneshot::Sender<Result<Instance, LauncherError>>;
 type KeyAnswer = oneshot::Sender<Result<KeyReply, LauncherError>>;
+type KeptAnswer = oneshot::Sender<Result<KeptReply, LauncherError>>;
 
 /// Runs until every handle of the launcher is gone.
 pub(super) async fn supervise(
@@ -65,6 +67,8 @@ struct Serving {
     running: HashMap<u64, oneshot::Sender<Ending>>,
     /// Who waits for answers about keys; they come in the order of the requests.
     keys: VecDeque<KeyAnswer>,
+    /// The same for what the TPM keeps.
+    kept: VecDeque<KeptAnswer>,
 }
 
 struct Supervisor {
@@ -82,6 +86,7 @@ impl Supervisor {
             }
             Order::Start(start, link, answer) => self.start(start, link, answer).await,
             Order::Keys(request, answer) => self.keys(request, answer).await,
+            Order::Kept(request, answer) => self.kept(request, answer).await,
             Order::Kill(instance) => self.kill(instance).await,
         }
     }
@@ -140,6 +145,17 @@ impl Supervisor {
         }
     }
 
+    async fn kept(&mut self, request: KeptRequest, answer: KeptAnswer) {
+        match self.serving().await {
+            Ok(serving) => {
+                serving.kept.push_back(answer);
+                let sent = serving.process.send(&Request::Kept(request), None).await;
+                self.check(sent);
+            }
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
     async fn kill(&mut self, instance: u64) {
         let State::Serving(serving) = &mut self.state else { return };
         if serving.running.contains_key(&instance) {
@@ -159,6 +175,7 @@ impl Supervisor {
             }
             Ok(Reply::Exited { instance, code, signal }) => serving.exited(instance, code, signal),
             Ok(Reply::Keys(reply)) => serving.answer_about_keys(reply),
+            Ok(Reply::Kept(reply)) => serving.answer_about_kept(reply),
             Ok(Reply::Unusable(why)) => Err(LauncherError::Unusable(why)),
             Ok(Reply::Ready { .. }) => Err(LauncherError::Protocol),
             Err(error) => Err(error),
@@ -182,8 +199,9 @@ impl State {
             tracing::warn!("cards are processes, not microVMs: only the host's kernel keeps them in");
         }
         layers::tell(&layers);
-        let (starting, running, keys) = Default::default();
-        Self::Serving(Box::new(Serving { process, layers: layers.into(), starting, running, keys }))
+        let (starting, running, keys, kept) = Default::default();
+        let layers = layers.into();
+        Self::Serving(Box::new(Serving { process, layers, starting, running, keys, kept }))
     }
 
     fn failed(error: LauncherError) -> Self {
@@ -215,6 +233,12 @@ impl Serving {
 
     fn answer_about_keys(&mut self, reply: KeyReply) -> Result<(), LauncherError> {
         let answer = self.keys.pop_front().ok_or(LauncherError::Protocol)?;
+        drop(answer.send(Ok(reply)));
+        Ok(())
+    }
+
+    fn answer_about_kept(&mut self, reply: KeptReply) -> Result<(), LauncherError> {
+        let answer = self.kept.pop_front().ok_or(LauncherError::Protocol)?;
         drop(answer.send(Ok(reply)));
         Ok(())
     }

@@ -9,7 +9,7 @@ use cardhost::{
     server::Limits,
     store::quotas::Quotas,
 };
-use cardhost_wire::launch::UserIds;
+use cardhost_wire::{custody::Custody, launch::UserIds};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
@@ -39,6 +39,7 @@ pub fn config(data: &Path) -> Config {
         data: data.into(),
         anchor: None,
         accept_new_anchor: false,
+        host_key: Custody::File,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         tls: None,
         authority: None,

@@ -21,4 +21,5 @@ mod rollback;
 mod routing;
 mod secure_messaging;
 mod store_failure;
+mod tpm;
 mod users;

@@ -135,7 +135,7 @@ fn cipher(host: &Key) -> Aes256GcmSiv {
 /// Ciphers and hashes erase themselves when they are dropped, but not the places from which they were moved: erases
 /// the stack below the caller, where a fork would otherwise copy these from.
 #[inline(never)]
-pub(super) fn erase_stack() {
+pub(crate) fn erase_stack() {
     let mut used = [0_u8; STACK];
     used.zeroize();
     std::hint::black_box(&used);

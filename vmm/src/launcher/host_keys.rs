@@ -1,7 +1,8 @@
 //! The host's wrapping keys: one for each bucket of cards, two while a rotation is under way
 //! ([`cardhost_wire::wrapping`]).
 //!
-//! Format 2 of the file, which only the launcher reads; numbers are big-endian. Memory holds the same bytes.
+//! Format 2 of the file, which only the launcher reads; numbers are big-endian. Memory holds the same bytes. A host with
+//! a TPM has them sealed ([`super::sealed_file`]).
 //!
 //! | bytes | what |
 //! |---|---|
@@ -14,14 +15,21 @@
 //!
 //! Version 1 was the bare key, 32 bytes, under which all cards' keys were wrapped.
 
+mod error;
+#[cfg(test)]
+mod tests;
+
 use std::{
     fs::File,
     io::{self, Read},
     ops::Range,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use cardhost_wire::wrapping::{BUCKETS, Bucket, WrappingKey};
+use cardhost_wire::{
+    custody::Sealing,
+    wrapping::{BUCKETS, Bucket, WrappingKey},
+};
 use nix::errno::Errno;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
@@ -29,10 +37,14 @@ use zeroize::Zeroize;
 use super::{
     card_key::{Key, erase_stack},
     key_file::{Exposed, KeyFile},
+    sealed_file::{self, Found, SealError, SealedFile},
     secret_pages::SecretPages,
 };
+use crate::tpm::Tpm;
+pub use error::{ChangeError, HostKeysError};
 
-const MAGIC: &[u8; 16] = b"cardhost hostkey";
+/// What every file but those of version 1 begins with.
+pub(super) const MAGIC: &[u8; 16] = b"cardhost hostkey";
 const VERSION: u16 = 2;
 const DIGEST: Range<usize> = 32..64;
 const VERSION_1: Range<usize> = 64..96;
@@ -43,69 +55,102 @@ pub const LENGTH: usize = HEADER + BUCKETS * ENTRY;
 /// Bytes of a file of version 1.
 const LENGTH_1: usize = 32;
 
-/// The wrapping keys cannot be had; without them no card can be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum HostKeysError {
-    /// The file cannot be read, made or replaced.
-    #[error("host key {path}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file is not one of ours, or was changed.
-    #[error("host key {path} is damaged, or of a later version")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Others may read the file.
-    #[error("host key {path} is readable by others: chmod 600 it, and consider it known")]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
-/// Why keys do not change.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// There is no such bucket, or it cannot be rotated.
-    #[error("no bucket {0:?} to rotate")]
-    NoSuchBucket(Bucket),
-    /// The bucket has two generations already.
-    #[error("the rotation of bucket {0:?} is not finished")]
-    UnderWay(Bucket),
-    /// The file cannot be replaced.
-    #[error("the host key's file")]
-    File(#[source] io::Error),
-    /// The system gives no memory or randomness, or the generations are used up.
-    #[error("no resources for another key")]
-    Resources(#[source] io::Error),
-}
-
 /// The wrapping keys, in the one place where they stand.
 pub struct HostKeys {
-    file: KeyFile,
+    keeper: Keeper,
     pages: SecretPages,
 }
 
+/// Where they stand between two starts.
+enum Keeper {
+    Plain(KeyFile),
+    Sealed(SealedFile),
+}
+
 impl HostKeys {
-    /// Reads the file, or makes it durably if there is none. A file of version 1 becomes one of this version.
+    /// Reads the file, or makes it durably if there is none. A file of version 1 becomes one of the latest.
     ///
     /// # Errors
     /// See [`HostKeysError`].
     pub fn open(path: &Path) -> Result<Self, HostKeysError> {
         let failed = |source| HostKeysError::File { path: path.into(), source };
         let file = KeyFile::open(path).map_err(failed)?;
-        let pages = match file.content().map_err(failed)? {
-            Some(Err(Exposed)) => return Err(HostKeysError::Exposed { path: path.into() }),
-            Some(Ok((content, length))) => load(&file, content, length).map_err(failed)?,
-            None => Some(made(&file, |_| Ok(())).map_err(failed)?),
+        let Some(content) = file.content().map_err(failed)? else {
+            file.sweep().map_err(failed)?;
+            return Self::plain(file, made().map_err(failed)?).map_err(failed);
         };
+        let (content, length) = content.map_err(|Exposed| HostKeysError::Exposed { path: path.into() })?;
+        if length == sealed_file::LENGTH as u64 {
+            // What is beside it may be the one that the TPM opens.
+            return Err(HostKeysError::Sealed { path: path.into() });
+        }
+        file.sweep().map_err(failed)?;
+        let pages = load(content, length).map_err(failed)?;
         let pages = pages.ok_or_else(|| HostKeysError::Damaged { path: path.into() })?;
-        Ok(Self { file, pages })
+        match length == LENGTH as u64 {
+            true => Ok(Self { keeper: Keeper::Plain(file), pages }),
+            false => Self::plain(file, pages).map_err(failed),
+        }
+    }
+
+    /// The same with a TPM.
+    ///
+    /// # Errors
+    /// See [`HostKeysError`]; nothing is lost.
+    pub fn open_with(path: &Path, sealing: Sealing, tpm: Tpm) -> Result<Self, HostKeysError> {
+        let failed = |source| HostKeysError::File { path: path.into(), source };
+        let of = |error| HostKeysError::of(path, error);
+        let damaged = || HostKeysError::Damaged { path: path.into() };
+        let file = KeyFile::open(path).map_err(failed)?;
+        match (SealedFile::open(file, tpm).map_err(of)?, sealing) {
+            (Found::Sealed(_, pages), _) if !is_whole(&pages) => Err(damaged()),
+            (Found::Sealed(file, pages), Sealing::Kept | Sealing::Begun) => {
+                Ok(Self { keeper: Keeper::Sealed(file), pages })
+            }
+            (Found::Sealed(file, pages), Sealing::Ended) => {
+                let file = file.give_up(&pages).map_err(of)?;
+                Ok(Self { keeper: Keeper::Plain(file), pages })
+            }
+            (Found::Nothing(file, tpm), Sealing::Kept | Sealing::Begun) => {
+                Self::sealed(file, tpm, made().map_err(failed)?).map_err(of)
+            }
+            (Found::Plain(file, tpm), Sealing::Begun) => {
+                let pages = Self::contents(&file).map_err(failed)?.ok_or_else(damaged)?;
+                Self::sealed(file, tpm, pages).map_err(of)
+            }
+            (Found::Plain(..), Sealing::Kept) => Err(HostKeysError::NotSealed { path: path.into() }),
+            (Found::Nothing(file, _) | Found::Plain(file, _), Sealing::Ended) => {
+                drop(file);
+                Self::open(path)
+            }
+        }
+    }
+
+    /// The file, if a TPM seals it.
+    pub fn sealed_file(&mut self) -> Option<&mut SealedFile> {
+        match &mut self.keeper {
+            Keeper::Sealed(file) => Some(file),
+            Keeper::Plain(_) => None,
+        }
+    }
+
+    fn contents(file: &KeyFile) -> io::Result<Option<SecretPages>> {
+        match file.content()? {
+            Some(Ok((content, length))) => load(content, length),
+            _ => Ok(None),
+        }
+    }
+
+    fn plain(file: KeyFile, mut pages: SecretPages) -> io::Result<Self> {
+        complete(&mut pages);
+        file.replace(&pages)?;
+        Ok(Self { keeper: Keeper::Plain(file), pages })
+    }
+
+    fn sealed(file: KeyFile, tpm: Tpm, mut pages: SecretPages) -> Result<Self, SealError> {
+        complete(&mut pages);
+        let file = SealedFile::make(file, tpm, &pages)?;
+        Ok(Self { keeper: Keeper::Sealed(file), pages })
     }
 
     /// Why the keys may be swapped out, if they may.
@@ -143,7 +188,7 @@ impl HostKeys {
     /// # Errors
     /// See [`ChangeError`]; nothing has changed.
     pub fn rotate(&mut self, buckets: &[Bucket]) -> Result<(), ChangeError> {
-        self.change(buckets, |pages, bucket| {
+        self.change(buckets, Keeper::replace, |pages, bucket| {
             let entry = slots(pages, bucket).ok_or(ChangeError::NoSuchBucket(bucket))?;
             if Entry(entry).earlier() != 0 {
                 return Err(ChangeError::UnderWay(bucket));
@@ -152,12 +197,13 @@ impl HostKeys {
         })
     }
 
-    /// Destroys the earlier generation of these buckets, durably.
+    /// Destroys the earlier generation of these buckets, durably: nothing that the host has from now on opens an earlier
+    /// copy of the file, unless the file is all it has.
     ///
     /// # Errors
-    /// See [`ChangeError`]; nothing has changed.
+    /// See [`ChangeError`]; in memory nothing has changed, so that it can be asked for again.
     pub fn retire(&mut self, buckets: &[Bucket]) -> Result<(), ChangeError> {
-        self.change(buckets, |pages, bucket| {
+        self.change(buckets, Keeper::replace_for_good, |pages, bucket| {
             if bucket == Bucket::VERSION_1 {
                 pages[VERSION_1].zeroize();
                 return Ok(());
@@ -173,12 +219,14 @@ impl HostKeys {
     fn change(
         &mut self,
         buckets: &[Bucket],
+        keep: impl FnOnce(&mut Keeper, &[u8]) -> Result<(), ChangeError>,
         change: impl Fn(&mut [u8], Bucket) -> Result<(), ChangeError>,
     ) -> Result<(), ChangeError> {
         let mut next = SecretPages::new(LENGTH).map_err(|error| ChangeError::Resources(error.into()))?;
         next.copy_from_slice(&self.pages);
         buckets.iter().try_for_each(|bucket| change(&mut next, *bucket))?;
-        write(&self.file, &mut next).map_err(ChangeError::File)?;
+        complete(&mut next);
+        keep(&mut self.keeper, &next)?;
         self.pages = next;
         Ok(())
     }
@@ -190,6 +238,23 @@ impl HostKeys {
     fn version_1(&self) -> Option<&Key> {
         let key = key(&self.pages[VERSION_1]);
         key.iter().any(|byte| *byte != 0).then_some(key)
+    }
+}
+
+impl Keeper {
+    fn replace(&mut self, content: &[u8]) -> Result<(), ChangeError> {
+        match self {
+            Self::Plain(file) => file.replace(content).map_err(ChangeError::File),
+            Self::Sealed(file) => file.replace(content).map_err(ChangeError::of),
+        }
+    }
+
+    /// Whoever has an earlier copy of a plain file has the earlier content.
+    fn replace_for_good(&mut self, content: &[u8]) -> Result<(), ChangeError> {
+        match self {
+            Self::Plain(file) => file.replace(content).map_err(ChangeError::File),
+            Self::Sealed(file) => file.replace_for_good(content).map_err(ChangeError::of),
+        }
     }
 }
 
@@ -248,38 +313,40 @@ fn step(entry: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Keys from a file of any version, `None` if it is damaged.
-fn load(file: &KeyFile, mut content: File, length: u64) -> io::Result<Option<SecretPages>> {
+/// Keys from a plain file of any version, `None` if it is damaged.
+fn load(mut content: File, length: u64) -> io::Result<Option<SecretPages>> {
     match usize::try_from(length) {
         Ok(LENGTH) => {
             let mut pages = SecretPages::new(LENGTH)?;
             content.read_exact(&mut pages)?;
             Ok(is_whole(&pages).then_some(pages))
         }
-        Ok(LENGTH_1) => made(file, |pages| content.read_exact(&mut pages[VERSION_1])).map(Some),
+        Ok(LENGTH_1) => {
+            let mut pages = made()?;
+            content.read_exact(&mut pages[VERSION_1])?;
+            Ok(Some(pages))
+        }
         _ => Ok(None),
     }
 }
 
-/// New keys, with what is kept from before, on disk.
-fn made(file: &KeyFile, keep: impl FnOnce(&mut [u8]) -> io::Result<()>) -> io::Result<SecretPages> {
+/// New keys, not [`complete`] yet.
+fn made() -> io::Result<SecretPages> {
     let mut pages = SecretPages::new(LENGTH)?;
     pages[..16].copy_from_slice(MAGIC);
     pages[16..18].copy_from_slice(&VERSION.to_be_bytes());
     pages[18..20].copy_from_slice(&(BUCKETS as u16).to_be_bytes());
-    keep(&mut pages)?;
     for entry in pages[HEADER..].chunks_exact_mut(ENTRY) {
         entry[Entry::GENERATION].copy_from_slice(&1_u32.to_be_bytes());
         getrandom::fill(&mut entry[Entry::KEY])?;
     }
-    write(file, &mut pages)?;
     Ok(pages)
 }
 
-fn write(file: &KeyFile, pages: &mut SecretPages) -> io::Result<()> {
+/// Makes the digest fit.
+fn complete(pages: &mut SecretPages) {
     let digest = digest(pages);
     pages[DIGEST].copy_from_slice(&digest);
-    file.replace(pages)
 }
 
 fn is_whole(pages: &[u8]) -> bool {
@@ -298,6 +365,3 @@ fn digest_with_traces(pages: &[u8]) -> [u8; 32] {
     let (head, rest) = (&pages[..DIGEST.start], &pages[DIGEST.end..]);
     Sha256::new().chain_update(head).chain_update(rest).finalize().into()
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,8 +4,8 @@
 //! F.new written, synced ─▶ F.old = F (a link) ─▶ F.new becomes F ─▶ folder synced ─▶ F.old overwritten, synced, removed
 //! ```
 //!
-//! Whatever instant a crash is at, F is the earlier or the later content. What it leaves beside F is overwritten at
-//! the next opening. Overwriting is the best that a program can do: a journal, a snapshot or the device itself may
+//! Whatever instant a crash is at, F is the earlier or the later content. What it leaves beside F is overwritten by the
+//! next [`KeyFile::sweep`]. Overwriting is the best that a program can do: a journal, a snapshot or the device itself may
 //! keep what stood there.
 
 use std::{
@@ -30,6 +30,10 @@ use nix::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exposed;
 
+/// What is added to the file's name for the content that comes next, and for the one that was before.
+const NEW: &str = ".new";
+const OLD: &str = ".old";
+
 /// The file, by its folder: it is reached whatever becomes of the path.
 pub struct KeyFile {
     /// Locked as long as this value lives, so that an earlier launcher that is still ending is waited for.
@@ -38,7 +42,7 @@ pub struct KeyFile {
 }
 
 impl KeyFile {
-    /// Takes the file's folder for itself and removes what a crash left in it. The file need not exist.
+    /// Takes the file's folder for itself. The file need not exist.
     ///
     /// # Errors
     /// The folder does not exist or the path names no file in it.
@@ -47,9 +51,7 @@ impl KeyFile {
         let folder = File::open(parent.unwrap_or(Path::new(".")))?;
         folder.lock()?;
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-        let file = Self { folder, name };
-        file.sweep()?;
-        Ok(file)
+        Ok(Self { folder, name })
     }
 
     /// The content's reader with its length, `None` if there is no file.
@@ -68,13 +70,45 @@ impl KeyFile {
     /// # Errors
     /// The system refused. The content is the earlier one or this one then.
     pub fn replace(&self, content: &[u8]) -> io::Result<()> {
+        self.write_beside(content)?;
+        self.promote()
+    }
+
+    /// Puts a content beside the file, durably, in the place of one that may be there.
+    ///
+    /// # Errors
+    /// The system refused; the file is as it was.
+    pub fn stage(&self, content: &[u8]) -> io::Result<()> {
+        self.write_beside(content)?;
+        // Whoever relies on it before it is promoted finds its name too.
+        self.folder.sync_all()
+    }
+
+    fn write_beside(&self, content: &[u8]) -> io::Result<()> {
         // What an earlier failure left.
         self.sweep()?;
-        let (new, old) = (self.beside(".new"), self.beside(".old"));
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
-        let mut file = self.opened(&new, flags)?;
+        let mut file = self.opened(&self.beside(NEW), flags)?;
         file.write_all(content)?;
-        file.sync_all()?;
+        file.sync_all()
+    }
+
+    /// The reader and length of what is beside the file, `None` if nothing is.
+    ///
+    /// # Errors
+    /// It cannot be read, or is a symbolic link.
+    pub fn staged(&self) -> io::Result<Option<(File, u64)>> {
+        let file = self.existing(&self.beside(NEW), OFlag::O_RDONLY)?;
+        file.map(|file| file.metadata().map(|metadata| (file, metadata.len()))).transpose()
+    }
+
+    /// Makes what is beside the file its content, durably. The earlier content is overwritten where it stood.
+    ///
+    /// # Errors
+    /// The system refused. The content is the earlier one or the later one then.
+    pub fn promote(&self) -> io::Result<()> {
+        self.sweep_old()?;
+        let (new, old) = (self.beside(NEW), self.beside(OLD));
         let linked = linkat(self.at(), self.name.as_os_str(), self.at(), old.as_os_str(), AtFlags::empty());
         if linked != Err(Errno::ENOENT) {
             linked?;
@@ -84,10 +118,18 @@ impl KeyFile {
         self.erase(&old)
     }
 
-    /// Removes what a crash left. A link beside the file may still be the file itself.
-    fn sweep(&self) -> io::Result<()> {
-        self.erase(&self.beside(".new"))?;
-        let old = self.beside(".old");
+    /// Removes what a crash left beside the file, which stays as it is.
+    ///
+    /// # Errors
+    /// The system refused.
+    pub fn sweep(&self) -> io::Result<()> {
+        self.erase(&self.beside(NEW))?;
+        self.sweep_old()
+    }
+
+    /// A link beside the file may still be the file itself.
+    fn sweep_old(&self) -> io::Result<()> {
+        let old = self.beside(OLD);
         if self.inode(&old)?.is_some_and(|inode| self.inode(&self.name).ok() == Some(Some(inode))) {
             return Ok(unlinkat(self.at(), old.as_os_str(), UnlinkatFlags::NoRemoveDir)?);
         }
@@ -185,6 +227,7 @@ mod tests {
                 fs::write(path(".old"), [0; 3]).unwrap();
             }
             let file = KeyFile::open(&path("")).unwrap();
+            file.sweep().unwrap();
             assert_eq!(
                 (content(folder.path()).as_slice(), names(folder.path())),
                 (expected, vec![NAME.into()])
@@ -192,6 +235,29 @@ mod tests {
             drop(file);
             KeyFile::open(&path("")).unwrap().replace(b"next").unwrap();
             assert_eq!(content(folder.path()), b"next", "{name}");
+        }
+    }
+
+    /// Where what was staged is to count, a crash within its promotion does not keep it from that.
+    #[test]
+    fn what_was_staged_is_promoted_after_a_crash_too() {
+        for linked in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(NAME);
+            let file = KeyFile::open(&path).unwrap();
+            file.replace(b"earlier").unwrap();
+            file.stage(b"later").unwrap();
+            assert_eq!((content(folder.path()).as_slice(), names(folder.path()).len()), (&b"earlier"[..], 2));
+            if linked {
+                fs::hard_link(&path, folder.path().join("host.key.old")).unwrap();
+            }
+            drop(file);
+            let file = KeyFile::open(&path).unwrap();
+            assert_eq!(file.staged().unwrap().unwrap().1, 5);
+            file.promote().unwrap();
+            let left = (content(folder.path()), names(folder.path()));
+            assert_eq!(left, (b"later".to_vec(), vec![NAME.into()]));
+            assert!(file.staged().unwrap().is_none());
         }
     }
 

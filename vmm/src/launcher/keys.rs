@@ -1,6 +1,7 @@
 //! What the launcher does with keys: opens or makes a card's at its start, and changes the host's.
 
 use cardhost_wire::{
+    custody::{Kept, KeptReply, KeptRequest},
     image_policy::{ImagePolicy, ImageStanding, LeftBehind, Measurement},
     launch::{Refusal, Start},
     wrapping::{Bucket, ImageStep, KeyFault, KeyReply, KeyRequest, WrappedCard, WrappingKey},
@@ -73,6 +74,23 @@ pub(super) fn answer(keys: &mut HostKeys, image: Measurement, request: &KeyReque
     done.unwrap_or_else(KeyReply::Failed)
 }
 
+/// Does what the daemon asks about what the TPM keeps for it.
+pub(super) fn kept(keys: &mut HostKeys, request: &KeptRequest) -> KeptReply {
+    let Some(sealed) = keys.sealed_file() else {
+        return KeptReply::Failed("no TPM keeps the host key".to_owned());
+    };
+    let done = match request {
+        KeptRequest::Find => {
+            sealed.kept().map(|kept| KeptReply::Found(kept.map(|value| Kept(value.to_vec()))))
+        }
+        KeptRequest::Put(Kept(value)) => match value.as_slice().try_into() {
+            Ok(value) => sealed.keep(value).map(|()| KeptReply::Put),
+            Err(_) => return KeptReply::Failed("not as long as what a TPM keeps".to_owned()),
+        },
+    };
+    done.unwrap_or_else(|error| KeptReply::Failed(explain(&error)))
+}
+
 /// The present keys of these buckets. That of version 1 has none.
 fn named(keys: &HostKeys, buckets: &[Bucket]) -> Vec<WrappingKey> {
     let version_1 = WrappingKey { bucket: Bucket::VERSION_1, generation: 0 };
@@ -84,6 +102,7 @@ fn changed(result: Result<(), ChangeError>) -> Result<(), KeyFault> {
         ChangeError::NoSuchBucket(bucket) => KeyFault::NoSuchBucket(bucket),
         ChangeError::UnderWay(bucket) => KeyFault::UnderWay(bucket),
         ChangeError::File(_) => KeyFault::File(explain(&error)),
+        ChangeError::Tpm(_) => KeyFault::Tpm(explain(&error)),
         ChangeError::Resources(_) => KeyFault::Resources(explain(&error)),
     })
 }

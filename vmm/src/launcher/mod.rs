@@ -19,6 +19,7 @@ pub mod key_file;
 mod keys;
 mod layers;
 mod root;
+pub mod sealed_file;
 pub mod secret_pages;
 mod spawn;
 mod subordinate;
@@ -40,11 +41,13 @@ use crate::{
         template::TemplateError,
     },
     image::{Image, ImageError},
+    tpm::{Tpm, TpmError},
 };
 use backend::{Backend, open_kvm};
 use cardhost_wire::{
     boot::MEMORY_SIZE,
     control::{self, HostMessage, Launch},
+    custody::Custody,
     launch::{Hello, Isolation, Refusal, Reply, Request, Start, UserIds, VERSION},
     layers::Layer,
 };
@@ -97,6 +100,9 @@ pub enum LauncherError {
     /// The control groups that an operator asked for.
     #[error(transparent)]
     ControlGroups(#[from] ControlGroupsError),
+    /// The TPM that keeps the host's wrapping keys.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
     /// The guest image.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -186,10 +192,12 @@ impl Launcher {
         if hello.isolation == Isolation::Process {
             adopt_guests()?;
         }
+        // Before there is no network and no device any more; it stays.
+        let tpm = hello.custody.tcti().map(Tpm::connect).transpose()?;
         let (namespaces, users) = isolation::enter_namespaces(hello.card_users);
         no_new_privileges()?;
         let card_users = users.as_ref().ok().map(|users| users.ids);
-        let host_keys = HostKeys::open(Path::new(&hello.host_key))?;
+        let host_keys = host_keys(Path::new(&hello.host_key), &hello.custody, tpm)?;
         let groups = hello.control_group.as_deref().map(Path::new).map(ControlGroups::open).transpose()?;
         let entered = Entered {
             isolation: hello.isolation,
@@ -249,6 +257,10 @@ impl Launcher {
             Ok((Request::Keys(request), _)) => {
                 let answer = keys::answer(&mut self.host_keys, self.image.measurement, &request);
                 self.reply(&Reply::Keys(answer))?;
+            }
+            Ok((Request::Kept(request), _)) => {
+                let answer = keys::kept(&mut self.host_keys, &request);
+                self.reply(&Reply::Kept(answer))?;
             }
             Ok((Request::Hello(_), _)) => return Err(LauncherError::Version),
             Err(ReceiveError::Closed) => return Ok(false),
@@ -358,6 +370,13 @@ impl Launcher {
             Ok(()) | Err(Errno::EPIPE) => Ok(()),
             Err(source) => Err(LauncherError::System { what: "reply to the daemon", source }),
         }
+    }
+}
+
+fn host_keys(path: &Path, custody: &Custody, tpm: Option<Tpm>) -> Result<HostKeys, HostKeysError> {
+    match (custody, tpm) {
+        (Custody::Tpm(sealing, _), Some(tpm)) => HostKeys::open_with(path, *sealing, tpm),
+        _ => HostKeys::open(path),
     }
 }
 

@@ -14,6 +14,7 @@ use std::{
 };
 
 use cardhost_wire::{
+    custody::Custody,
     launch::{Hello, Isolation, MAX_MESSAGE, Reply, Request, Start, UserIds, VERSION},
     layers::{Layer, LayerName},
 };
@@ -247,6 +248,7 @@ pub fn hello() -> Hello {
     Hello {
         version: VERSION,
         host_key: String::new(),
+        custody: Custody::File,
         measurement: [0; 32],
         card_users: UserIds::DEFAULT,
         isolation: Isolation::MicroVm,

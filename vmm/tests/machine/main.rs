@@ -13,3 +13,6 @@ mod layers;
 mod life;
 mod process;
 mod secrets;
+#[path = "../../../tests/src/swtpm.rs"]
+mod swtpm;
+mod tpm;

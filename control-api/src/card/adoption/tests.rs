@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 
 use cardhost_wire::{
     control::CardId,
+    custody::Custody,
     launch::{Isolation, UserIds},
     wrapping::{Bucket, KeyReply, KeyRequest},
 };
@@ -34,6 +35,7 @@ fn launcher(directory: &TempDir) -> Launcher {
     let config = Config {
         image: Image::embedded(),
         host_key: directory.path().join("host.key"),
+        custody: Custody::File,
         card_users: UserIds::DEFAULT,
         isolation: if kvm { Isolation::MicroVm } else { Isolation::Process },
         control_group: None,

@@ -7,7 +7,10 @@ mod story;
 use std::{future::Future, net::Ipv4Addr, time::Instant};
 
 use anyhow::Context as _;
-use cardhost_wire::launch::{Isolation, UserIds};
+use cardhost_wire::{
+    custody::Custody,
+    launch::{Isolation, UserIds},
+};
 use clap::Args;
 use tempfile::TempDir;
 
@@ -71,6 +74,7 @@ fn config(directory: &TempDir, isolation: Isolation) -> Config {
         data: directory.path().join("data"),
         anchor: None,
         accept_new_anchor: false,
+        host_key: Custody::File,
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         tls: None,
         authority: None,

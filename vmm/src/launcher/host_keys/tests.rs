@@ -1,6 +1,6 @@
 //! Wrapping keys through files, rotations and damage.
 
-use std::{fs, io::Write, os::unix::fs::OpenOptionsExt};
+use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
 use super::*;
 
