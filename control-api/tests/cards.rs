@@ -61,6 +61,7 @@ fn launcher(directory: &Path, image: Image) -> Launcher {
     Launcher::new(Config {
         image,
         host_key,
+        custody: cardhost_wire::custody::Custody::File,
         card_users: UserIds::DEFAULT,
         isolation: isolation(),
         cpu_budget_ms: 10_000,
