@@ -52,9 +52,11 @@ impl Nested {
     }
 
     /// Builds the microVM program, without shared libraries: each of them would cost every card page tables of its own.
+    /// There the crate `getrandom` finds its system call only if told to, and looks for a device that the launcher left behind.
     pub fn vmm(&self) -> PathBuf {
         let target = self.out.join("target-vmm");
-        let mut cargo = self.cargo(&self.root, &target, &["-Ctarget-feature=+crt-static"]);
+        let flags = ["-Ctarget-feature=+crt-static", r#"--cfg=getrandom_backend="linux_getrandom""#];
+        let mut cargo = self.cargo(&self.root, &target, &flags);
         run(cargo.args(["--profile", "image", "--package", "cardhost-vmm", "--bin", "cardhost-vmm"]));
         target.join(TARGET).join("image/cardhost-vmm")
     }
