@@ -24,6 +24,9 @@ def main():
     succeed(pcsc.SCardEstablishContext(2, None, None, ctypes.byref(context)))
     reader = ctypes.create_string_buffer(1024)
     succeed(pcsc.SCardListReaders(context, None, reader, ctypes.byref(ctypes.c_ulong(len(reader)))))
+    # Who was here before left the card with the protocol that it had, which lasts until the next reset.
+    card, _ = connect(context, reader.value, T0 | T1)
+    succeed(pcsc.SCardDisconnect(card, 1))
     for protocols, expected in ((T0, T0), (T1, T1), (T0 | T1, T1)):
         card, protocol = connect(context, reader.value, protocols)
         assert protocol == expected, f"{protocol} for {protocols}"
