@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::{RemoteCommand, client::Client, output::Output};
 use crate::auth::name::Name;
 
-/// Shows, parks, wakes and adopts cards: the microVMs and their sealed state.
+/// Shows, parks, wakes, adopts, pairs and revokes cards: the microVMs and their sealed state.
 #[derive(Args)]
 pub struct Card {
     #[command(subcommand)]

@@ -55,7 +55,7 @@ trait RemoteCommand: Args {
     async fn run(self, client: &client::Client, output: output::Output) -> anyhow::Result<()>;
 }
 
-/// A command over REST with its common options.
+// A command over REST with its common options. No doc comment: help would show it in the place of the command's own.
 #[derive(Args)]
 struct Remote<C: RemoteCommand> {
     #[command(flatten)]

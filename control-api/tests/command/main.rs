@@ -188,3 +188,17 @@ fn the_embedded_image_is_saved_once() {
     );
     assert!(!save().status.success(), "a file that is there is left alone");
 }
+
+#[test]
+fn help_says_of_each_command_what_it_is_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let help = text(&cardhost(directory.path()).arg("--help").output().unwrap().stdout);
+    for words in [
+        "Manages the list of authorised users",
+        "Manages terminals and the users they are assigned to",
+        "Shows, parks, wakes, adopts, pairs and revokes cards",
+        "Manages the keys that wrap",
+    ] {
+        assert!(help.contains(words), "{help}");
+    }
+}
