@@ -16,7 +16,7 @@ pub fn on(protocol: Protocol, atr: &[u8]) -> Vec<u8> {
     let mut offered = atr.to_vec();
     if protocol == Protocol::Iso7816T0
         && let Some(at) = first_td(atr)
-        && let [td, .., check] = &mut offered[at..]
+        && let Some([td, .., check]) = offered.get_mut(at..)
         && *td & TRANSMISSION == 1
         && *td & MORE != 0
     {
