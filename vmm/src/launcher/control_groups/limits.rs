@@ -13,7 +13,7 @@ pub struct Limit {
     pub only_where_there: bool,
 }
 
-/// Four times a guest's memory: its own, its process's and what the kernel keeps for both take a fraction.
+/// More than twice a guest's memory, of which a card takes a fraction: the rest is its process's and what the kernel keeps.
 const MEMORY: &str = "16777216";
 /// The card's process, its guest's or KVM's thread, and as many again for kernels that have more.
 const PROCESSES: &str = "4";
@@ -73,8 +73,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guest_fits_in_several_times() {
-        assert_eq!(MEMORY.parse::<u64>().unwrap(), 4 * MEMORY_SIZE);
+    fn a_guest_fits_in_twice() {
+        assert!(MEMORY.parse::<u64>().unwrap() > 2 * MEMORY_SIZE);
         assert_eq!(QUOTA_AND_PERIOD, format!("{QUOTA} {PERIOD}"));
     }
 
