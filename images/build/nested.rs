@@ -51,7 +51,7 @@ impl Nested {
         target.join(TARGET).join("release").join(name)
     }
 
-    /// Builds the microVM program, without shared libraries: each of them would cost every card page tables of its own.
+    /// Builds the microVM program, without shared libraries: an exchange would walk through page tables for each of them.
     /// There the crate `getrandom` finds its system call only if told to, and looks for a device that the launcher left behind.
     pub fn vmm(&self) -> PathBuf {
         let target = self.out.join("target-vmm");
