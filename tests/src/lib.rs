@@ -70,6 +70,17 @@ macro_rules! needs_kvm {
     };
 }
 
+/// Waits until something is so, at most [`PATIENCE`]. For what nothing tells a client of: it is asked again and again.
+pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let mut pause = tokio::time::interval(Duration::from_millis(50));
+    let so = async {
+        while !is_so().await {
+            pause.tick().await;
+        }
+    };
+    soon(what, so).await;
+}
+
 /// Waits for a future, at most [`PATIENCE`].
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::Arc,
     time::Duration,
 };
@@ -124,32 +124,32 @@ impl Supervisor {
             cpu_budget_ms: config.cpu_budget_ms,
             default_keys: config.default_keys,
         });
-        match self.serving().await {
-            Ok(serving) => {
-                serving.starting.insert(instance, answer);
-                let sent = serving.process.send(&request, Some(link.as_fd())).await;
-                self.check(sent);
-            }
-            Err(error) => drop(answer.send(Err(error))),
-        }
+        let note = |serving: &mut Serving, answer| drop(serving.starting.insert(instance, answer));
+        self.ask(&request, Some(link.as_fd()), answer, note).await;
     }
 
     async fn keys(&mut self, request: KeyRequest, answer: KeyAnswer) {
-        match self.serving().await {
-            Ok(serving) => {
-                serving.keys.push_back(answer);
-                let sent = serving.process.send(&Request::Keys(request), None).await;
-                self.check(sent);
-            }
-            Err(error) => drop(answer.send(Err(error))),
-        }
+        let note = |serving: &mut Serving, answer| serving.keys.push_back(answer);
+        self.ask(&Request::Keys(request), None, answer, note).await;
     }
 
     async fn kept(&mut self, request: KeptRequest, answer: KeptAnswer) {
+        let note = |serving: &mut Serving, answer| serving.kept.push_back(answer);
+        self.ask(&Request::Kept(request), None, answer, note).await;
+    }
+
+    /// Sends a request, with a descriptor if one goes along; `note` remembers who waits for the reply.
+    async fn ask<T>(
+        &mut self,
+        request: &Request,
+        link: Option<BorrowedFd<'_>>,
+        answer: oneshot::Sender<Result<T, LauncherError>>,
+        note: impl FnOnce(&mut Serving, oneshot::Sender<Result<T, LauncherError>>),
+    ) {
         match self.serving().await {
             Ok(serving) => {
-                serving.kept.push_back(answer);
-                let sent = serving.process.send(&Request::Kept(request), None).await;
+                note(serving, answer);
+                let sent = serving.process.send(request, link).await;
                 self.check(sent);
             }
             Err(error) => drop(answer.send(Err(error))),
@@ -174,8 +174,8 @@ impl Supervisor {
                 serving.answer(instance, Err(LauncherError::Refused(reason)))
             }
             Ok(Reply::Exited { instance, code, signal }) => serving.exited(instance, code, signal),
-            Ok(Reply::Keys(reply)) => serving.answer_about_keys(reply),
-            Ok(Reply::Kept(reply)) => serving.answer_about_kept(reply),
+            Ok(Reply::Keys(reply)) => answered(&mut serving.keys, reply),
+            Ok(Reply::Kept(reply)) => answered(&mut serving.kept, reply),
             Ok(Reply::Unusable(why)) => Err(LauncherError::Unusable(why)),
             Ok(Reply::Ready { .. }) => Err(LauncherError::Protocol),
             Err(error) => Err(error),
@@ -210,6 +210,16 @@ impl State {
     }
 }
 
+/// Gives a reply to whoever waits longest for one of its kind.
+fn answered<T>(
+    waiting: &mut VecDeque<oneshot::Sender<Result<T, LauncherError>>>,
+    reply: T,
+) -> Result<(), LauncherError> {
+    let answer = waiting.pop_front().ok_or(LauncherError::Protocol)?;
+    drop(answer.send(Ok(reply)));
+    Ok(())
+}
+
 impl Serving {
     fn started(
         &mut self,
@@ -228,18 +238,6 @@ impl Serving {
     fn answer(&mut self, number: u64, result: Result<Instance, LauncherError>) -> Result<(), LauncherError> {
         let answer = self.starting.remove(&number).ok_or(LauncherError::Protocol)?;
         drop(answer.send(result));
-        Ok(())
-    }
-
-    fn answer_about_keys(&mut self, reply: KeyReply) -> Result<(), LauncherError> {
-        let answer = self.keys.pop_front().ok_or(LauncherError::Protocol)?;
-        drop(answer.send(Ok(reply)));
-        Ok(())
-    }
-
-    fn answer_about_kept(&mut self, reply: KeptReply) -> Result<(), LauncherError> {
-        let answer = self.kept.pop_front().ok_or(LauncherError::Protocol)?;
-        drop(answer.send(Ok(reply)));
         Ok(())
     }
 

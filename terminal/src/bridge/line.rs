@@ -61,7 +61,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Line<S> {
         let Self { channel, deadline, security } = self;
         match security {
             None => Ok(()),
-            Some(security) => security.open(channel, *deadline).await.map(|_| ()),
+            Some(security) => {
+                security.session = Some(open(&security.pairer, channel, *deadline).await?);
+                Ok(())
+            }
         }
     }
 
@@ -82,19 +85,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Line<S> {
 }
 
 impl Security {
-    /// A new session with the card at the end of the channel.
-    async fn open<S: AsyncRead + AsyncWrite + Unpin + Send>(
-        &mut self,
-        channel: &mut Channel<S>,
-        deadline: Duration,
-    ) -> Result<&mut Session, ChannelError> {
-        let mut way = Way { channel, deadline, broken: None };
-        match self.pairer.insert(&mut way).await {
-            Ok(opened) => Ok(self.session.insert(opened)),
-            Err(error) => Err(way.broken.unwrap_or(ChannelError::Unpaired(Box::new(error)))),
-        }
-    }
-
     async fn transmit<S: AsyncRead + AsyncWrite + Unpin + Send>(
         &mut self,
         channel: &mut Channel<S>,
@@ -117,10 +107,10 @@ impl Security {
         deadline: Duration,
         command: &[u8],
     ) -> Result<Vec<u8>, ChannelError> {
-        if self.session.is_none() {
-            self.open(channel, deadline).await?;
-        }
-        let session = self.session.as_mut().expect("one was open, or was opened");
+        let session = match &mut self.session {
+            Some(session) => session,
+            none => none.insert(open(&self.pairer, channel, deadline).await?),
+        };
         let Ok(envelope) = session.wrap(command) else {
             return Ok(Status::WRONG_LENGTH.to_bytes().to_vec());
         };
@@ -134,6 +124,17 @@ impl Security {
             Err(error) => Err(ChannelError::Unpaired(Box::new(error.into()))),
         }
     }
+}
+
+/// A new session with the card at the end of the channel.
+async fn open<S: AsyncRead + AsyncWrite + Unpin + Send>(
+    pairer: &Pairer,
+    channel: &mut Channel<S>,
+    deadline: Duration,
+) -> Result<Session, ChannelError> {
+    let mut way = Way { channel, deadline, broken: None };
+    let opened = pairer.insert(&mut way).await;
+    opened.map_err(|error| way.broken.unwrap_or(ChannelError::Unpaired(Box::new(error))))
 }
 
 fn is_ended(error: &PairingError) -> bool {

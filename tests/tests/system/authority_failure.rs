@@ -1,16 +1,15 @@
 //! Requests and answers that get lost between daemon and authority: afterwards both sides agree.
 
-use std::time::Duration;
-
 use cardhost_tests::{
-    authority::{Authority, listed},
+    authority::listed,
     client::{Refusal, refusal},
-    daemon::Daemon,
-    front::{Fault, Front},
-    soon,
-    terminal::{PIN, Terminal},
+    front::Fault,
+    terminal::PIN,
+    until,
 };
 use serde_json::Value;
+
+use crate::scene::Scene;
 
 const ENROLMENT: &str = "/est/simpleenroll";
 /// What the authority is asked about a new card's key to pair with.
@@ -18,38 +17,14 @@ const PAIRING: [&str; 3] =
     ["/est/pairing-cards/simpleenroll", "/est/pairing-cards/cacerts", "/est/pairing-terminals/cacerts"];
 const REVOCATION: &str = "/v1/revocations";
 
-struct Scene {
-    authority: Authority,
-    front: Front,
-    daemon: Daemon,
-    terminal: Terminal,
-}
-
 impl Scene {
-    async fn set() -> Self {
-        let authority = Authority::start().await;
-        let front = Front::start(&authority).await;
-        let daemon = Daemon::start_with(authority.options(&front)).await;
-        let terminal = daemon.terminal("till-1", "alice").await;
-        Self { authority, front, daemon, terminal }
-    }
-
     /// Waits until exactly the certificates that the daemon lists are valid at the authority, and one of the card's key to
     /// pair with if there is a card.
-    async fn agreed(&self) {
-        // Nothing tells a client of the reconciliation's end: both sides are asked until they agree.
-        let mut pause = tokio::time::interval(Duration::from_millis(100));
-        soon("daemon and authority agree", async {
-            loop {
-                let certificates = self.terminal.certificates().await;
-                let cards = usize::from(!certificates.is_empty());
-                if listed(&certificates) == self.authority.valid()
-                    && self.authority.valid_to_pair().len() == cards
-                {
-                    break;
-                }
-                pause.tick().await;
-            }
+    async fn certificates_agree(&self) {
+        until("daemon and authority agree", async || {
+            let certificates = self.terminal.certificates().await;
+            let cards = usize::from(!certificates.is_empty());
+            listed(&certificates) == self.authority.valid() && self.authority.valid_to_pair().len() == cards
         })
         .await;
     }
@@ -71,7 +46,7 @@ async fn an_enrolment_that_fails_leaves_no_card_and_no_valid_certificate() {
         scene.front.break_at(ENROLMENT, fault);
         assert_eq!(scene.terminal.first("9A").await, Err(expected), "{fault:?}");
         scene.front.mend();
-        scene.agreed().await;
+        scene.certificates_agree().await;
         assert_eq!(scene.daemon.card("till-1").await["state"], "absent", "{fault:?}");
     }
     let certificate = scene.terminal.first("9A").await.unwrap();
@@ -91,14 +66,14 @@ async fn a_card_whose_pairing_key_is_not_certified_is_not_left_behind() {
             scene.front.break_at(path, fault);
             assert_eq!(scene.terminal.first("9A").await, Err(expected), "{path} {fault:?}");
             scene.front.mend();
-            scene.agreed().await;
+            scene.certificates_agree().await;
             assert_eq!(scene.daemon.card("till-1").await["state"], "absent", "{path} {fault:?}");
         }
     }
     assert!(scene.authority.issued().is_empty(), "the user's key was never asked for");
     let certificate = scene.terminal.first("9A").await.unwrap();
     scene.works(&certificate).await;
-    scene.agreed().await;
+    scene.certificates_agree().await;
 }
 
 #[tokio::test]
@@ -114,7 +89,7 @@ async fn a_revocation_that_fails_keeps_the_certificate_until_it_is_known_to_be_r
             // Not carried forward by itself: the caller asks again.
             let _ = scene.terminal.delete(&certificate).await;
         }
-        scene.agreed().await;
+        scene.certificates_agree().await;
         assert!(scene.authority.valid().is_empty(), "{fault:?}");
         assert_eq!(scene.daemon.card("till-1").await["state"], "absent", "{fault:?}");
     }
@@ -129,7 +104,7 @@ async fn a_daemon_killed_while_an_answer_is_lost_agrees_with_the_authority_after
     scene.daemon.server.kill().await;
     scene.front.mend();
     scene.daemon.restart().await;
-    scene.agreed().await;
+    scene.certificates_agree().await;
     assert!(scene.authority.valid().is_empty());
 
     let certificate = scene.terminal.first("9A").await.unwrap();
@@ -138,7 +113,7 @@ async fn a_daemon_killed_while_an_answer_is_lost_agrees_with_the_authority_after
     scene.daemon.server.kill().await;
     scene.front.mend();
     scene.daemon.restart().await;
-    scene.agreed().await;
+    scene.certificates_agree().await;
     assert!(scene.authority.valid().is_empty());
 }
 
@@ -149,9 +124,9 @@ async fn an_authority_that_was_away_is_used_again() {
     scene.authority.server.kill().await;
     assert!(scene.terminal.create("9C").await.is_err());
     scene.authority.restart().await;
-    scene.agreed().await;
+    scene.certificates_agree().await;
     scene.works(&certificate).await;
     scene.terminal.create("9C").await.unwrap();
-    scene.agreed().await;
+    scene.certificates_agree().await;
     assert_eq!(scene.authority.valid().len(), 2);
 }

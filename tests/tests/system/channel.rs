@@ -1,14 +1,12 @@
 //! The terminal's channel to a card in its microVM.
 
-use std::time::Duration;
-
 use cardhost_tests::{
     client::refusal,
     daemon::Daemon,
     piv,
     process::ended,
-    soon,
     terminal::{PIN, PUK},
+    until,
 };
 use cardhost_wire::key::KeyReference;
 
@@ -75,11 +73,5 @@ async fn the_last_credential_erased_by_apdu_takes_the_card_and_its_certificate_i
     ended(pid).await;
     assert!(terminal.certificates().await.is_empty());
     // The destruction goes on for a moment after the process.
-    let mut pause = tokio::time::interval(Duration::from_millis(50));
-    let destroyed = async {
-        while daemon.card("till-1").await["state"] != "absent" {
-            pause.tick().await;
-        }
-    };
-    soon("the card's destruction", destroyed).await;
+    until("the card's destruction", async || daemon.card("till-1").await["state"] == "absent").await;
 }

@@ -4,17 +4,18 @@
 use std::time::Duration;
 
 use cardhost_tests::{
-    authority::{Authority, listed},
-    daemon::Daemon,
-    front::Front,
+    authority::listed,
     needs_kvm,
     process::{children, command, ended, kill},
     saboteur::{Saboteur, can_trace},
     soon,
-    terminal::{PIN, Terminal, id, wish},
+    terminal::{PIN, id, wish},
+    until,
 };
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+
+use crate::scene::Scene;
 
 /// A step of a certificate's life.
 #[derive(Clone, Copy, Debug)]
@@ -41,22 +42,7 @@ impl Step {
 
 const SLOTS: [&str; 2] = ["9A", "9C"];
 
-struct Scene {
-    authority: Authority,
-    daemon: Daemon,
-    terminal: Terminal,
-    _front: Front,
-}
-
 impl Scene {
-    async fn set() -> Self {
-        let authority = Authority::start().await;
-        let front = Front::start(&authority).await;
-        let daemon = Daemon::start_with(authority.options(&front)).await;
-        let terminal = daemon.terminal("till-1", "alice").await;
-        Self { authority, daemon, terminal, _front: front }
-    }
-
     /// Makes or deletes certificates until there are as many as the step needs.
     async fn prepare(&self, step: Step) -> Vec<Value> {
         loop {
@@ -100,19 +86,13 @@ impl Scene {
     /// The first reconciliation of a daemon that was started anew left nothing open: before, both sides may agree on
     /// what is about to change.
     async fn reconciled(&self, context: &str) {
-        let mut pause = tokio::time::interval(Duration::from_millis(50));
-        let done = async {
-            loop {
-                let figures = self.daemon.anonymous(None).request(Method::GET, "/metrics").send().await;
-                let figures = figures.expect("the daemon answers").text().await.expect("figures");
-                let open = ["cardhost_intents_open 0", "cardhost_revocations_open 0"];
-                if open.iter().all(|none| figures.lines().any(|line| line == *none)) {
-                    return;
-                }
-                pause.tick().await;
-            }
-        };
-        soon(&format!("{context}: nothing is open"), done).await;
+        until(&format!("{context}: nothing is open"), async || {
+            let figures = self.daemon.anonymous(None).request(Method::GET, "/metrics").send().await;
+            let figures = figures.expect("the daemon answers").text().await.expect("figures");
+            let open = ["cardhost_intents_open 0", "cardhost_revocations_open 0"];
+            open.iter().all(|none| figures.lines().any(|line| line == *none))
+        })
+        .await;
     }
 
     /// Both sides agree, the card is there exactly while it has a credential, and every certificate works.

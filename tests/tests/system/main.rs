@@ -19,6 +19,7 @@ mod process_isolation;
 mod random_kills;
 mod rollback;
 mod routing;
+mod scene;
 mod secure_messaging;
 mod store_failure;
 mod tpm;

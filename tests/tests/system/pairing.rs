@@ -1,7 +1,7 @@
 //! Certification of keys to pair with, and the revocation list on its way to the cards: what authority, host and cards know
 //! of each other, whatever is refused, lost or killed between them.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use cardhost_tests::{
     authority::Authority,
@@ -13,11 +13,12 @@ use cardhost_tests::{
     pairing::request,
     process::command,
     saboteur::{Saboteur, can_trace},
-    soon,
-    terminal::Terminal,
+    until,
 };
 use serde_json::{Value, json};
 use x509_parser::pem::parse_x509_pem;
+
+use crate::scene::Scene;
 
 const ENROLMENT: &str = "/est/pairing-terminals/simpleenroll";
 const CARD_ENROLMENT: &str = "/est/pairing-cards/simpleenroll";
@@ -25,22 +26,7 @@ const LIST: &str = "/pairing/crl";
 const DEVICES: &str = "/v1/terminals/till-1/devices";
 const PAIRINGS: &str = "/v1/cards/till-1/pairings";
 
-struct Scene {
-    authority: Authority,
-    front: Front,
-    daemon: Daemon,
-    terminal: Terminal,
-}
-
 impl Scene {
-    async fn set() -> Self {
-        let authority = Authority::start().await;
-        let front = Front::start(&authority).await;
-        let daemon = Daemon::start_with(authority.options(&front)).await;
-        let terminal = daemon.terminal("till-1", "alice").await;
-        Self { authority, front, daemon, terminal }
-    }
-
     async fn enrol(&self, wish: &Value) -> Result<Value, Refusal> {
         self.terminal.client.post(DEVICES, wish.clone()).await
     }
@@ -54,18 +40,11 @@ impl Scene {
 
     /// Waits until exactly the certificates of the devices, and so many of cards, are valid to pair with.
     async fn agreed(&self, cards: usize) {
-        // Nothing tells a client of the reconciliation's end: both sides are asked until they agree.
-        let mut pause = tokio::time::interval(Duration::from_millis(50));
-        let agreed = async {
-            loop {
-                let (listed, valid) = (self.listed().await, self.authority.valid_to_pair());
-                if valid.is_superset(&listed) && valid.len() == listed.len() + cards {
-                    return;
-                }
-                pause.tick().await;
-            }
-        };
-        soon("host and authority agree on who may pair", agreed).await;
+        until("host and authority agree on who may pair", async || {
+            let (listed, valid) = (self.listed().await, self.authority.valid_to_pair());
+            valid.is_superset(&listed) && valid.len() == listed.len() + cards
+        })
+        .await;
     }
 
     /// The number of the newest revocation list that the card accepted. Wakes it.
@@ -76,13 +55,7 @@ impl Scene {
 
     /// Waits until a list of at least this number is noted for the card, which is left alone.
     async fn noted(&self, number: u64) {
-        let mut pause = tokio::time::interval(Duration::from_millis(50));
-        let noted = async {
-            while noted(&self.daemon) < Some(number) {
-                pause.tick().await;
-            }
-        };
-        soon("the card accepts the list", noted).await;
+        until("the card accepts the list", async || noted(&self.daemon) >= Some(number)).await;
     }
 
     /// Enrols a device to pair and removes it: the next list has one entry more.
@@ -98,12 +71,6 @@ impl Scene {
         let output = shows.arg(self.daemon.data()).args(options).output().await.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
-    }
-
-    async fn park(&self) {
-        let administrator = self.daemon.administrator().await;
-        let parked = administrator.post("/v1/cards/till-1/park", json!({ "force": true })).await.unwrap();
-        assert_eq!(parked["state"], "parked");
     }
 }
 
@@ -145,13 +112,7 @@ async fn an_enrolled_device_gets_a_pairing_certificate_that_ends_with_it() {
 
     scene.enrol(&wish("till-1")).await.unwrap();
     scene.daemon.administrator().await.delete("/v1/terminals/till-1").await.unwrap();
-    soon("it is revoked with the terminal", async {
-        let mut pause = tokio::time::interval(Duration::from_millis(50));
-        while !scene.authority.valid_to_pair().is_empty() {
-            pause.tick().await;
-        }
-    })
-    .await;
+    until("it is revoked with the terminal", async || scene.authority.valid_to_pair().is_empty()).await;
 }
 
 #[tokio::test]

@@ -1,45 +1,30 @@
 //! Renewal of cards' certificates for pairing, by an authority whose certificates do not live long.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{collections::BTreeSet, time::UNIX_EPOCH};
 
 use cardhost_tests::{
     authority::Authority,
-    daemon::Daemon,
-    front::{Fault, Front},
+    front::Fault,
     needs_kvm,
     pairing::{PairingDevice, card_certificate, request},
-    soon,
-    terminal::{PIN, Terminal},
+    terminal::PIN,
+    until,
 };
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use x509_parser::parse_x509_certificate;
 
+use crate::scene::Scene;
+
 const RENEWAL: &str = "/est/pairing-cards/simplereenroll";
 const RENEWED: &str = "card-certificate-renewed";
 
-struct Scene {
-    authority: Authority,
-    front: Front,
-    daemon: Daemon,
-    terminal: Terminal,
-}
-
 impl Scene {
     /// All certificates that are made here are in their last third at once.
-    async fn set() -> Self {
-        let authority = Authority::start_with(&["--pairing-validity", "60"]).await;
-        let front = Front::start(&authority).await;
-        let daemon = Daemon::start_with(authority.options(&front)).await;
-        let terminal = daemon.terminal("till-1", "alice").await;
-        let scene = Self { authority, front, daemon, terminal };
+    async fn of_short_certificates() -> Self {
+        let scene = Self::with(Authority::start_with(&["--pairing-validity", "60"]).await).await;
         // The host has looked once, before there is a card.
-        scene
-            .until("the list is fetched", async || scene.count("SELECT count(*) FROM revocation_list") == 1)
-            .await;
+        until("the list is fetched", async || scene.count("SELECT count(*) FROM revocation_list") == 1).await;
         scene.terminal.first("9A").await.unwrap();
         scene
     }
@@ -52,7 +37,7 @@ impl Scene {
         let path = self.terminal.path(&format!("devices/{}", device["id"].as_str().unwrap()));
         let before = self.daemon.audited("certificate-revoked").await.len();
         self.terminal.client.delete(&path).await.unwrap();
-        self.until("the certificate is revoked", async || {
+        until("the certificate is revoked", async || {
             self.daemon.audited("certificate-revoked").await.len() > before
         })
         .await;
@@ -61,18 +46,7 @@ impl Scene {
     /// Waits until so many renewals are audited.
     async fn renewed(&self, times: usize) {
         let is_renewed = async || self.daemon.audited(RENEWED).await.len() == times;
-        self.until("the certificate is renewed", is_renewed).await;
-    }
-
-    /// Nothing tells a client of the host's own work: it is asked until it is done.
-    async fn until(&self, what: &str, is_done: impl AsyncFn() -> bool) {
-        let mut pause = tokio::time::interval(Duration::from_millis(50));
-        let done = async {
-            while !is_done().await {
-                pause.tick().await;
-            }
-        };
-        soon(what, done).await;
+        until("the certificate is renewed", is_renewed).await;
     }
 
     fn store(&self) -> Connection {
@@ -87,12 +61,6 @@ impl Scene {
     fn waits(&self) -> bool {
         self.count("SELECT count(*) FROM pairing_keys WHERE renewed IS NOT NULL") == 1
     }
-
-    async fn park(&self) {
-        let administrator = self.daemon.administrator().await;
-        let parked = administrator.post("/v1/cards/till-1/park", json!({ "force": true })).await.unwrap();
-        assert_eq!(parked["state"], "parked");
-    }
 }
 
 /// Serial number and key of a certificate.
@@ -104,14 +72,14 @@ fn parsed(certificate: &[u8]) -> (String, Vec<u8>) {
 
 #[tokio::test]
 async fn a_live_card_has_its_renewed_certificate_at_once_and_its_pairings_go_on() {
-    let scene = Scene::set().await;
+    let scene = Scene::of_short_certificates().await;
     let mut device = PairingDevice::enrol(&scene.terminal, PIN).await;
     let mut channel = scene.terminal.present().await;
     device.insert(&mut channel).await.unwrap();
     let first = parsed(&card_certificate(&mut channel).await);
     scene.look().await;
     scene.renewed(1).await;
-    scene.until("the card has it", async || !scene.waits()).await;
+    until("the card has it", async || !scene.waits()).await;
     let second = parsed(&card_certificate(&mut channel).await);
     assert!(second.0 != first.0 && second.1 == first.1, "another certificate of the same key");
     let both = BTreeSet::from([first.0, second.0.clone()]);
@@ -130,7 +98,7 @@ async fn a_live_card_has_its_renewed_certificate_at_once_and_its_pairings_go_on(
 #[tokio::test]
 async fn a_parked_card_is_renewed_where_it_is_and_has_its_certificate_when_it_wakes() {
     needs_kvm!();
-    let mut scene = Scene::set().await;
+    let mut scene = Scene::of_short_certificates().await;
     let mut channel = scene.terminal.present().await;
     let (first, _) = parsed(&card_certificate(&mut channel).await);
     channel.close().await;
@@ -143,23 +111,23 @@ async fn a_parked_card_is_renewed_where_it_is_and_has_its_certificate_when_it_wa
     scene.daemon.kill_and_restart().await;
     let mut channel = scene.terminal.present().await;
     card_certificate(&mut channel).await;
-    scene.until("the card has it", async || !scene.waits()).await;
+    until("the card has it", async || !scene.waits()).await;
     let (second, _) = parsed(&card_certificate(&mut channel).await);
     assert_ne!(second, first);
     let ended = scene.terminal.certificates().await.remove(0);
     scene.terminal.delete(&ended).await.unwrap();
-    scene.until("both are revoked with the card", async || scene.authority.valid_to_pair().is_empty()).await;
+    until("both are revoked with the card", async || scene.authority.valid_to_pair().is_empty()).await;
 }
 
 #[tokio::test]
 async fn a_renewal_that_fails_is_tried_again_an_hour_later() {
-    let scene = Scene::set().await;
+    let scene = Scene::of_short_certificates().await;
     let due = || scene.count("SELECT renew_at FROM pairing_keys");
     for fault in [Fault::Refuse, Fault::LoseRequest, Fault::LoseAnswer] {
         scene.store().execute("UPDATE pairing_keys SET renew_at = 7", []).unwrap();
         scene.front.break_at(RENEWAL, fault);
         scene.look().await;
-        scene.until("it is tried", async || due() != 7).await;
+        until("it is tried", async || due() != 7).await;
         let now = UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
         assert!((now + 3_000..=now + 3_600).contains(&due()), "{fault:?}");
         scene.front.mend();
@@ -173,7 +141,7 @@ async fn a_renewal_that_fails_is_tried_again_an_hour_later() {
 /// Certified when cards and terminals had one authority, and before requests were kept.
 #[tokio::test]
 async fn a_card_of_before_is_certified_by_the_cards_authority() {
-    let mut scene = Scene::set().await;
+    let mut scene = Scene::of_short_certificates().await;
     let enrolled = PairingDevice::enrol(&scene.terminal, PIN).await;
     let (by_the_terminals, _) = parsed(&enrolled.identity.certificate);
     assert!(scene.daemon.server.terminate().await);
@@ -181,13 +149,13 @@ async fn a_card_of_before_is_certified_by_the_cards_authority() {
     scene.store().execute(sql, [&enrolled.identity.certificate[..]]).unwrap();
     scene.daemon.restart().await;
     scene.renewed(1).await;
-    scene.until("the card has it", async || !scene.waits()).await;
+    until("the card has it", async || !scene.waits()).await;
     let mut channel = scene.terminal.present().await;
     let (now, _) = parsed(&card_certificate(&mut channel).await);
     assert!(scene.authority.valid_to_pair().contains(&now));
     // What passes as a terminal's is revoked.
     let is_revoked = async || !scene.authority.valid_to_pair().contains(&by_the_terminals);
-    scene.until("the one before is revoked", is_revoked).await;
+    until("the one before is revoked", is_revoked).await;
     let other: Value = scene.terminal.client.get("/v1/cards/till-1/pairings").await.unwrap();
     assert_eq!(other["certified"], true);
 }

@@ -1,6 +1,6 @@
 //! Cards that are revoked: no terminal speaks to them, in a set-up or with a pairing that there is.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Stdio};
 
 use cardhost_terminal::pairing::flow::PairingError;
 use cardhost_tests::{
@@ -13,6 +13,7 @@ use cardhost_tests::{
     process::command,
     soon,
     terminal::{PIN, Terminal},
+    until,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -31,13 +32,8 @@ async fn scene() -> (Daemon, Terminal) {
 async fn revoke(daemon: &Daemon) {
     let administrator = daemon.administrator().await;
     administrator.delete(CERTIFICATION).await.unwrap();
-    let mut pause = tokio::time::interval(Duration::from_millis(50));
-    let revoked = async {
-        while daemon.audited("certificate-revoked").await.is_empty() {
-            pause.tick().await;
-        }
-    };
-    soon("the certificate is revoked", revoked).await;
+    let revoked = async || !daemon.audited("certificate-revoked").await.is_empty();
+    until("the certificate is revoked", revoked).await;
 }
 
 #[track_caller]

@@ -1,8 +1,8 @@
 //! A TPM 2.0 (TCG Trusted Platform Module Library, Family 2.0), for what has to be kept where no disk is: short values in
 //! its non-volatile memory.
 //!
-//! Needs no library of the system: the bytes are made by a crate. Who may open the TPM may read, replace and remove these values: they are worth
-//! something only together with what else their owner has.
+//! Needs no library of the system: the bytes are made by a crate. Who may open the TPM may read, replace and remove these
+//! values: they are worth something only together with what else their owner has.
 
 mod command;
 mod transport;
@@ -141,23 +141,19 @@ impl Tpm {
 
     /// Asks again while the TPM says that it is busy, and starts one up that says that it was not.
     fn repeated(&mut self, command: &Command<'_>) -> Result<usize, TpmError> {
-        let mut pause = FIRST_PAUSE;
-        for _ in 1..ATTEMPTS {
+        let (mut pause, mut left) = (FIRST_PAUSE, ATTEMPTS);
+        loop {
+            left -= 1;
             let (length, code) = self.once(command)?;
             match area(code) {
                 Area::Success => return Ok(length),
-                Area::NotStarted => drop(self.once(&Command::Startup)?),
-                Area::Busy => {
+                Area::NotStarted if left > 0 => drop(self.once(&Command::Startup)?),
+                Area::Busy if left > 0 => {
                     thread::sleep(pause);
                     pause *= 2;
                 }
-                Area::Error => break,
+                Area::NotStarted | Area::Busy | Area::Error => return Err(command.error(code)),
             }
-        }
-        let (length, code) = self.once(command)?;
-        match area(code) {
-            Area::Success => Ok(length),
-            _ => Err(command.error(code)),
         }
     }
 
