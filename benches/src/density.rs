@@ -36,9 +36,8 @@ pub fn measure(effort: Effort, cards: usize, parent: Option<&str>) -> Result<Rep
     let exchanges = (effort.turns * effort.fast).max(cards);
     let floor = floor(&Kvm::open()?, cards, exchanges)?;
     let before = memory::available()?;
-    let launcher = Launcher::start(parent)?;
+    let launcher = Launcher::start(parent, 0)?;
     let mut first = vec![Card::start(launcher.card()?)?];
-    launcher.take_started()?;
     let alone = in_turn(&mut first, exchanges, transmit)?.percentile(50);
     let (mut all, starts) = start(&launcher, first, cards)?;
     let memory = before.saturating_sub(memory::available()?) as f64 / cards as f64;
@@ -89,8 +88,6 @@ fn start(launcher: &Launcher, first: Vec<Card<Link>>, count: usize) -> Result<(V
     let starts = fill(&mut all, count, || {
         let mut card = Card::start(launcher.card()?)?;
         transmit(&mut card)?;
-        // The launcher's word for it comes before the card's answer.
-        launcher.take_started()?;
         Ok(card)
     })?;
     Ok((all, starts))

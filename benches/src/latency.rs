@@ -40,7 +40,7 @@ fn in_vmm(effort: Effort, kvm: &Kvm) -> Result<Figure> {
 /// The figure, and its median for the next one's floor.
 fn unix(effort: Effort, kvm: &Kvm) -> Result<(f64, Figure)> {
     let mut echo = fork::Echo::start(kvm)?;
-    let launcher = Launcher::start(None)?;
+    let launcher = Launcher::start(None, 0)?;
     let mut card = Card::start(launcher.card()?)?;
     let floor = || Ok(echo.exchange(&TWENTY_BYTES)?);
     let (figure, floor) = in_turns(effort, effort.fast, || exchange(&mut card), floor)?;

@@ -2,9 +2,10 @@
 
 use std::{
     fs::File,
-    io::{IoSlice, Read, Write},
+    io::{IoSlice, IoSliceMut, Read, Write},
+    mem::MaybeUninit,
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::{net::UnixStream, process::CommandExt},
     },
     process::{Child, Command, Stdio},
@@ -14,7 +15,7 @@ use std::{
     },
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use cardhost_wire::{
     custody::Custody,
     frame::{FrameReader, framed},
@@ -24,7 +25,11 @@ use cardhost_wire::{
 };
 use nix::sys::{
     memfd::{MFdFlags, memfd_create},
-    socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair},
+    socket::{AddressFamily, SockFlag, SockType, socketpair},
+};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use tempfile::TempDir;
 
@@ -41,17 +46,19 @@ struct Process {
     socket: OwnedFd,
     child: Child,
     started: AtomicU64,
+    /// Ends that nobody has waited for yet.
+    ended: AtomicU64,
     host_key: TempDir,
 }
 
 impl Launcher {
     /// Starts the program that is embedded in this one, on the guest that is; cards have control groups below `parent` if
-    /// one is given.
-    pub fn start(parent: Option<&str>) -> Result<Self> {
+    /// one is given. So many processes wait for their card.
+    pub fn start(parent: Option<&str>, warm_pool: u16) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let (socket, child) = spawn()?;
-        let started = AtomicU64::new(0);
-        let launcher = Self(Arc::new(Process { socket, child, started, host_key: directory }));
+        let (started, ended) = Default::default();
+        let launcher = Self(Arc::new(Process { socket, child, started, ended, host_key: directory }));
         let guest = in_memory("cardhost-guest", cardhost_image::GUEST)?;
         let hello = Request::Hello(Hello {
             version: launch::VERSION,
@@ -61,28 +68,18 @@ impl Launcher {
             card_users: UserIds::DEFAULT,
             isolation: Isolation::MicroVm,
             control_group: parent.map(str::to_owned),
+            cpu_budget_ms: CPU_BUDGET_MS,
+            warm_pool,
         });
-        launcher.send(&hello, guest.as_raw_fd())?;
-        match launcher.receive()? {
+        launcher.send(&hello, &[guest.as_fd()])?;
+        match launcher.receive()?.0 {
             Reply::Ready { .. } => Ok(launcher),
             other => bail!("the launcher says {other:?}"),
         }
     }
 
-    /// A new card's link; its process is launched when the link begins, with all that it is told first on the way.
+    /// A new card's link; its process has its launch.
     pub fn card(&self) -> Result<Link> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let theirs = Some(theirs);
-        Ok(Link {
-            launcher: self.clone(),
-            socket: ours,
-            theirs,
-            buffer: Vec::new(),
-            readers: Default::default(),
-        })
-    }
-
-    fn start_process(&self, link: &UnixStream) -> Result<()> {
         let start = Start {
             instance: self.0.started.fetch_add(1, Ordering::Relaxed) + 1,
             card: [7; 16],
@@ -90,49 +87,52 @@ impl Launcher {
             wrapped_key: None,
             image: [0; 32],
             adopt: false,
-            cpu_budget_ms: CPU_BUDGET_MS,
             default_keys: false,
         };
-        self.send(&Request::Start(start), link.as_raw_fd())
-    }
-
-    /// Takes the launcher's word that a card was started, of which it has room for some hundred only.
-    pub fn take_started(&self) -> Result<()> {
-        match self.receive()? {
-            Reply::Started { .. } => Ok(()),
-            other => bail!("the launcher says {other:?}"),
+        self.send(&Request::Start(start), &[])?;
+        loop {
+            match self.receive()? {
+                (Reply::Started { .. }, Some(socket)) => return Ok(Link::new(socket.into())),
+                (Reply::Exited { .. }, _) => drop(self.0.ended.fetch_add(1, Ordering::Relaxed)),
+                (other, _) => bail!("the launcher says {other:?}"),
+            }
         }
     }
 
     /// Waits until a card's process has ended, after its link was dropped.
     pub fn wait_ended(&self) -> Result<()> {
-        loop {
-            match self.receive()? {
-                Reply::Exited { .. } => return Ok(()),
-                Reply::Started { .. } => {}
-                other => bail!("the launcher says {other:?}"),
-            }
+        if self.0.ended.try_update(Ordering::Relaxed, Ordering::Relaxed, |ended| ended.checked_sub(1)).is_ok()
+        {
+            return Ok(());
+        }
+        match self.receive()? {
+            (Reply::Exited { .. }, _) => Ok(()),
+            (other, _) => bail!("the launcher says {other:?}"),
         }
     }
 
-    fn send(&self, request: &Request, descriptor: i32) -> Result<()> {
-        let descriptors = [descriptor];
-        let rights = [ControlMessage::ScmRights(&descriptors)];
-        let message = request.encode();
-        sendmsg::<()>(
-            self.0.socket.as_raw_fd(),
-            &[IoSlice::new(&message)],
-            &rights,
-            MsgFlags::empty(),
-            None,
-        )?;
+    fn send(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            ensure!(control.push(SendAncillaryMessage::ScmRights(descriptors)), "room for one descriptor");
+        }
+        sendmsg(&self.0.socket, &[IoSlice::new(&request.encode())], &mut control, SendFlags::empty())?;
         Ok(())
     }
 
-    fn receive(&self) -> Result<Reply> {
+    fn receive(&self) -> Result<(Reply, Option<OwnedFd>)> {
         let mut message = vec![0; launch::MAX_MESSAGE];
-        let length = recv(self.0.socket.as_raw_fd(), &mut message, MsgFlags::empty())?;
-        Reply::decode(&message[..length]).context("the launcher's reply")
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let slices = &mut [IoSliceMut::new(&mut message)];
+        let length = recvmsg(&self.0.socket, slices, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
+        let rights = control.drain().filter_map(|part| match part {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        });
+        let descriptor = rights.flatten().next();
+        Ok((Reply::decode(&message[..length]).context("the launcher's reply")?, descriptor))
     }
 }
 
@@ -162,20 +162,16 @@ fn in_memory(name: &str, content: &[u8]) -> Result<File> {
     Ok(file)
 }
 
-/// A card's link.
+/// The daemon's end of a card's link.
 pub struct Link {
-    launcher: Launcher,
     socket: UnixStream,
-    /// The other end, until the process is launched.
-    theirs: Option<UnixStream>,
     buffer: Vec<u8>,
     readers: [FrameReader; Port::ALL.len()],
 }
 
 impl Link {
-    fn launch(&mut self) -> Result<()> {
-        let theirs = self.theirs.take().context("a link begins once")?;
-        self.launcher.start_process(&theirs)
+    fn new(socket: UnixStream) -> Self {
+        Self { socket, buffer: Vec::new(), readers: Default::default() }
     }
 
     fn frame(&mut self) -> Result<(Header, Vec<u8>)> {
@@ -211,8 +207,7 @@ impl Streams for Link {
     fn begin(&mut self, start: &[u8], port: Port) -> Result<()> {
         let open = |port: Port| link::frame(Kind::Open, port.number(), &[]);
         self.socket.write_all(&[open(Port::Control), open(port)].concat())?;
-        self.send(Port::Control, start)?;
-        self.launch()
+        self.send(Port::Control, start)
     }
 
     fn send(&mut self, port: Port, message: &[u8]) -> Result<()> {

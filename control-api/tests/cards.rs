@@ -67,6 +67,7 @@ fn launcher(directory: &Path, image: Image) -> Launcher {
         control_group: None,
         custody: Custody::File,
         cpu_budget_ms: 10_000,
+        warm_pool: 1,
         default_keys: false,
     })
     .unwrap()

@@ -89,6 +89,7 @@ fn launcher(directory: &Path) -> Launcher {
         isolation: Isolation::MicroVm,
         control_group: None,
         cpu_budget_ms: 10_000,
+        warm_pool: 1,
         default_keys: false,
     };
     Launcher::new(config).unwrap()

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Version of this protocol.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 /// Longest message.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
@@ -26,7 +26,7 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 pub enum Request {
     /// First message, with the guest image's descriptor (a sealed memfd) as SCM_RIGHTS.
     Hello(Hello),
-    /// Start a card, with one end of its link ([`crate::link`]) as SCM_RIGHTS.
+    /// Start a card.
     Start(Start),
     /// End the card's process now.
     Kill {
@@ -58,6 +58,10 @@ pub struct Hello {
     /// The parent of the cards' control groups, from the root of each hierarchy, or below the launcher's own group if
     /// it begins with no `/`. Without it cards have no groups of their own.
     pub control_group: Option<String>,
+    /// CPU time a guest may use for one exchange, milliseconds.
+    pub cpu_budget_ms: u32,
+    /// Processes that wait for their card, made ahead of the starts that take them.
+    pub warm_pool: u16,
 }
 
 /// What keeps cards apart from their host and from each other.
@@ -93,9 +97,9 @@ impl UserIds {
     /// A range that systemd's list of user ids has as unused.
     pub const DEFAULT: Self = Self { first: 2_000_000_000, count: 65_536 };
 
-    /// The id of a start; consecutive starts have different ones.
-    pub const fn of_start(self, instance: u64) -> u32 {
-        let place = if self.count == 0 { 0 } else { instance % self.count as u64 };
+    /// The id of a launcher's nth process; consecutive ones are different.
+    pub const fn of_process(self, number: u64) -> u32 {
+        let place = if self.count == 0 { 0 } else { number % self.count as u64 };
         self.first.saturating_add(place as u32)
     }
 }
@@ -116,8 +120,6 @@ pub struct Start {
     /// The launcher's image may have the key though the card's policy does not allow it yet. The stored key stays as it
     /// is: it is to be settled ([`crate::wrapping::ImageStep::Settle`]) with the first change of the card's state.
     pub adopt: bool,
-    /// CPU time the guest may use for one exchange, milliseconds.
-    pub cpu_budget_ms: u32,
     /// Development only, see [`crate::control::Launch::default_keys`].
     pub default_keys: bool,
 }
@@ -134,7 +136,7 @@ pub enum Reply {
     },
     /// The launcher cannot work at all; it ends.
     Unusable(String),
-    /// The card's process runs.
+    /// The card's process runs and has its launch. The daemon's end of its link ([`crate::link`]) comes as SCM_RIGHTS.
     Started {
         /// The start.
         instance: u64,

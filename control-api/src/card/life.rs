@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cardhost_wire::{
-    control::{CardId, Started},
+    control::{self, CardId},
     frame::FrameReader,
     launch,
 };
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     auth::name::Name,
-    launcher::{CardStart, Instance, LauncherError},
+    launcher::{CardStart, Instance, LauncherError, Started},
     store::{
         StoreError,
         cards::{self, CardRecord, CardState},
@@ -149,10 +149,10 @@ impl Cards {
         state: State,
         adopting: Option<Adopting>,
     ) -> Result<Launched, CardError> {
-        let (mut link, theirs) = Link::pair().map_err(CardError::Resources)?;
+        let started = time::timeout(START_TIMEOUT, self.launcher().start(start)).await;
+        let Started { instance, link } = started.map_err(|_| CardError::TimedOut)??;
+        let mut link = Link::new(link).map_err(CardError::Resources)?;
         start::begin(&mut link, state)?;
-        let launched = time::timeout(START_TIMEOUT, self.launcher().start(start, theirs)).await;
-        let instance = launched.map_err(|_| CardError::TimedOut)??;
         Ok(Launched { link, instance, place, adopting })
     }
 
@@ -199,7 +199,7 @@ impl Cards {
     async fn note_atr(
         &self,
         card: CardId,
-        started: Started,
+        started: control::Started,
         noted: Option<Vec<u8>>,
     ) -> Result<(), StoreError> {
         let atr = started.atr;

@@ -22,6 +22,9 @@ pub(super) type Place = OwnedSemaphorePermit;
 /// Most cards that are live at a time unless an operator says otherwise.
 const MAX_LIVE: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
+/// Processes that wait unless an operator says otherwise: as many cards as start together on a quiet host.
+const WARM_POOL: u16 = 4;
+
 /// What operators decide about cards.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -29,6 +32,8 @@ pub struct Settings {
     pub park: ParkPolicy,
     /// Most that are live at a time. One more takes the place of the parkable one that is idle longest.
     pub max_live: NonZeroUsize,
+    /// Processes that are made ahead and wait for a card that starts.
+    pub warm_pool: u16,
     /// How fast each takes APDUs; as fast as it can if none.
     pub apdu_rate: Option<ApduRate>,
     /// What becomes of those that the host's guest image is not allowed for.
@@ -38,7 +43,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let (park, adoption) = Default::default();
-        Self { park, max_live: MAX_LIVE, apdu_rate: None, adoption }
+        Self { park, max_live: MAX_LIVE, warm_pool: WARM_POOL, apdu_rate: None, adoption }
     }
 }
 

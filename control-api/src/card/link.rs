@@ -1,6 +1,9 @@
 //! The daemon's end of a card's link ([`cardhost_wire::link`]).
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::net},
+};
 
 use cardhost_wire::{
     frame,
@@ -33,13 +36,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// A link and its other end, blocking, for the card's process.
-    pub(super) fn pair() -> io::Result<(Self, OwnedFd)> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let theirs = theirs.into_std()?;
-        theirs.set_nonblocking(false)?;
-        let link = Self { stream: ours, incoming: Vec::new(), outgoing: Zeroizing::default(), written: 0 };
-        Ok((link, theirs.into()))
+    /// A link by the daemon's end of its socket.
+    pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
+        let socket = net::UnixStream::from(socket);
+        socket.set_nonblocking(true)?;
+        let stream = UnixStream::from_std(socket)?;
+        Ok(Self { stream, incoming: Vec::new(), outgoing: Zeroizing::default(), written: 0 })
     }
 
     /// True if the process takes what it is sent.

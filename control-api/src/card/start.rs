@@ -31,8 +31,8 @@ impl State {
     }
 }
 
-/// Queues all that the guest is told first, and sends as much as the link takes. Done before the card is launched:
-/// its process then finds everything at once, and the guest starts in one go.
+/// Queues all that the guest is told first, and sends as much as the link takes. A process that is still being made
+/// finds it together with its launch.
 pub(super) fn begin(link: &mut Link, state: State) -> Result<(), CardError> {
     link.signal(Kind::Open, Port::Control.number());
     for chunk in chunks(state.records) {

@@ -104,6 +104,13 @@ struct CardOptions {
     /// about a mebibyte, two process ids and one of the daemon's descriptors: `cardhost doctor` shows the limits.
     #[arg(long, value_name = "N", default_value_t = Settings::default().max_live)]
     max_live: NonZeroUsize,
+    /// Processes that wait for the next cards to start or wake, forked and confined ahead; 0 makes each when it is needed.
+    ///
+    /// One takes as much memory as a live card and has been told nothing. A card that takes one starts several times as
+    /// fast; after more starts at once than there are processes the others are made as they come.
+    #[arg(long, value_name = "N", default_value_t = Settings::default().warm_pool,
+          value_parser = clap::value_parser!(u16).range(..=1024))]
+    warm_pool: u16,
     /// Most cards in all, live and parked; a creation beyond gets problem too-many-cards, before anything is made.
     #[arg(long, value_name = "N", default_value_t = Quotas::default().cards)]
     max_cards: u32,
@@ -136,6 +143,7 @@ impl CardOptions {
         Settings {
             park: self.park,
             max_live: self.max_live,
+            warm_pool: self.warm_pool,
             apdu_rate: self.apdu_rate.map(ApduRate),
             adoption: self.image_policy,
         }

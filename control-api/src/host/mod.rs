@@ -259,6 +259,7 @@ fn launcher(config: &Config, directory: &DataDir) -> Result<Launcher, StartError
         isolation: config.isolation,
         control_group: config.control_group.clone(),
         cpu_budget_ms: CPU_BUDGET_MS,
+        warm_pool: config.cards.warm_pool,
         default_keys: config.default_keys,
     };
     Ok(Launcher::new(launcher)?)

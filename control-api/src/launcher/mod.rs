@@ -65,6 +65,8 @@ pub struct Config {
     pub control_group: Option<PathBuf>,
     /// CPU time a guest may use for one exchange, milliseconds.
     pub cpu_budget_ms: u32,
+    /// Processes that wait for their card.
+    pub warm_pool: u16,
     /// Development only: new cards are born with the well-known PIN, PUK and keys.
     pub default_keys: bool,
 }
@@ -87,6 +89,9 @@ pub enum LauncherError {
     /// The launcher did not start this card.
     #[error("the launcher refused the card: {0:?}")]
     Refused(launch::Refusal),
+    /// The card's link did not arrive.
+    #[error("the daemon has no room for one more descriptor (RLIMIT_NOFILE)")]
+    NoLink,
     /// The launcher did not change the wrapping keys.
     #[error("the launcher did not change the wrapping keys: {0:?}")]
     Keys(KeyFault),
@@ -124,6 +129,15 @@ pub struct CardStart {
     pub adopt: bool,
 }
 
+/// A microVM that has been started.
+#[derive(Debug)]
+pub struct Started {
+    /// It runs.
+    pub instance: Instance,
+    /// The daemon's end of its link.
+    pub link: OwnedFd,
+}
+
 /// A running microVM. Dropping it ends the process.
 #[derive(Debug)]
 pub struct Instance {
@@ -158,7 +172,7 @@ impl Drop for Instance {
 
 enum Order {
     Ready(oneshot::Sender<Result<Arc<[Layer]>, LauncherError>>),
-    Start(CardStart, OwnedFd, oneshot::Sender<Result<Instance, LauncherError>>),
+    Start(CardStart, oneshot::Sender<Result<Started, LauncherError>>),
     Keys(KeyRequest, oneshot::Sender<Result<KeyReply, LauncherError>>),
     Kept(KeptRequest, oneshot::Sender<Result<KeptReply, LauncherError>>),
     Kill(u64),
@@ -199,9 +213,9 @@ impl Launcher {
         self.ask(Order::Ready).await
     }
 
-    /// Starts a card whose link is `link`.
-    pub async fn start(&self, start: CardStart, link: OwnedFd) -> Result<Instance, LauncherError> {
-        self.ask(|answer| Order::Start(start, link, answer)).await
+    /// Starts a card.
+    pub async fn start(&self, start: CardStart) -> Result<Started, LauncherError> {
+        self.ask(|answer| Order::Start(start, answer)).await
     }
 
     /// Asks about the wrapping keys.

@@ -2,8 +2,9 @@
 
 use std::{
     fs::File,
-    io::{self, IoSlice, Seek as _, Write as _},
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, RawFd},
+    io::{self, IoSlice, IoSliceMut, Seek as _, Write as _},
+    mem::MaybeUninit,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     process::Stdio,
     time::Duration,
 };
@@ -16,9 +17,10 @@ use nix::{
     fcntl::{FcntlArg, SealFlag, fcntl},
     sys::{
         memfd::{MFdFlags, memfd_create},
-        socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair},
+        socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair},
     },
 };
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::{
     net::UnixDatagram,
     process::{Child, Command},
@@ -57,13 +59,15 @@ impl Program {
             card_users: self.config.card_users,
             isolation: self.config.isolation,
             control_group: self.config.control_group.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            cpu_budget_ms: self.config.cpu_budget_ms,
+            warm_pool: self.config.warm_pool,
         });
-        process.send(&hello, Some(self.guest.as_fd())).await?;
+        process.hello(&hello, self.guest.as_fd()).await?;
         match time::timeout(READY_TIMEOUT, process.receive()).await {
-            Ok(Ok(Reply::Ready { isolation, layers })) if isolation == self.config.isolation => {
+            Ok(Ok((Reply::Ready { isolation, layers }, _))) if isolation == self.config.isolation => {
                 Ok((process, layers))
             }
-            Ok(Ok(Reply::Unusable(why))) => Err(LauncherError::Unusable(bounded(why))),
+            Ok(Ok((Reply::Unusable(why), _))) => Err(LauncherError::Unusable(bounded(why))),
             Ok(Ok(_)) => Err(LauncherError::Protocol),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(LauncherError::Died),
@@ -100,16 +104,18 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends a request, with a descriptor if it takes one.
-    pub(super) async fn send(
-        &self,
-        request: &Request,
-        fd: Option<BorrowedFd<'_>>,
-    ) -> Result<(), LauncherError> {
+    /// Sends the first message, with the guest image.
+    async fn hello(&self, hello: &Request, guest: BorrowedFd<'_>) -> Result<(), LauncherError> {
+        self.send_with(hello, &[ControlMessage::ScmRights(&[guest.as_raw_fd()])]).await
+    }
+
+    /// Sends a request.
+    pub(super) async fn send(&self, request: &Request) -> Result<(), LauncherError> {
+        self.send_with(request, &[]).await
+    }
+
+    async fn send_with(&self, request: &Request, rights: &[ControlMessage<'_>]) -> Result<(), LauncherError> {
         let message = request.encode();
-        let fds: Vec<RawFd> = fd.iter().map(|fd| fd.as_raw_fd()).collect();
-        let rights = [ControlMessage::ScmRights(&fds)];
-        let rights = if fds.is_empty() { &[] } else { &rights[..] };
         let send = || {
             let iov = [IoSlice::new(&message)];
             let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
@@ -119,14 +125,29 @@ impl Process {
         sent.map(drop).map_err(|_| LauncherError::Died)
     }
 
-    /// The next reply. Cancelling loses none.
-    pub(super) async fn receive(&mut self) -> Result<Reply, LauncherError> {
+    /// The next reply, and the descriptor that came with it. Cancelling loses none.
+    pub(super) async fn receive(&mut self) -> Result<(Reply, Option<OwnedFd>), LauncherError> {
         let mut message = vec![0; MAX_MESSAGE];
-        let receive = || Ok(recv(self.socket.as_raw_fd(), &mut message, MsgFlags::MSG_DONTWAIT)?);
+        let receive = || self.received(&mut message);
         let received = self.socket.async_io(tokio::io::Interest::READABLE, receive).await;
-        let length = received.map_err(|_| LauncherError::Died)?;
+        let (length, descriptor) = received.map_err(|_| LauncherError::Died)?;
         let message = message.get(..length).filter(|message| !message.is_empty());
-        Reply::decode(message.ok_or(LauncherError::Died)?).map_err(|_| LauncherError::Protocol)
+        let reply =
+            Reply::decode(message.ok_or(LauncherError::Died)?).map_err(|_| LauncherError::Protocol)?;
+        Ok((reply, descriptor))
+    }
+
+    /// By rustix, which hands descriptors over as owners; of more than one the others are closed.
+    fn received(&self, message: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let (mut slices, flags) = ([IoSliceMut::new(message)], RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC);
+        let length = recvmsg(&self.socket, &mut slices, &mut control, flags)?.bytes;
+        let rights = control.drain().filter_map(|part| match part {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        });
+        Ok((length, rights.flatten().next()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::OwnedFd,
     sync::Arc,
     time::Duration,
 };
@@ -19,14 +19,14 @@ use tokio::{
 };
 
 use super::{
-    CardStart, Ending, Instance, LauncherError, Order, layers,
+    CardStart, Ending, Instance, LauncherError, Order, Started, layers,
     process::{Process, Program},
 };
 
 /// After a failed start of the launcher, starts fail at once for this long.
 const PAUSE: Duration = Duration::from_secs(1);
 
-type Answer = oneshot::Sender<Result<Instance, LauncherError>>;
+type Answer = oneshot::Sender<Result<Started, LauncherError>>;
 type KeyAnswer = oneshot::Sender<Result<KeyReply, LauncherError>>;
 type KeptAnswer = oneshot::Sender<Result<KeptReply, LauncherError>>;
 
@@ -84,7 +84,7 @@ impl Supervisor {
             Order::Ready(answer) => {
                 drop(answer.send(self.serving().await.map(|serving| serving.layers.clone())));
             }
-            Order::Start(start, link, answer) => self.start(start, link, answer).await,
+            Order::Start(start, answer) => self.start(start, answer).await,
             Order::Keys(request, answer) => self.keys(request, answer).await,
             Order::Kept(request, answer) => self.kept(request, answer).await,
             Order::Kill(instance) => self.kill(instance).await,
@@ -111,9 +111,9 @@ impl Supervisor {
         }
     }
 
-    async fn start(&mut self, start: CardStart, link: OwnedFd, answer: Answer) {
+    async fn start(&mut self, start: CardStart, answer: Answer) {
         self.last += 1;
-        let (instance, config) = (self.last, &self.program.config);
+        let instance = self.last;
         let request = Request::Start(Start {
             instance,
             card: start.card,
@@ -121,35 +121,33 @@ impl Supervisor {
             wrapped_key: start.wrapped_key,
             image: start.image,
             adopt: start.adopt,
-            cpu_budget_ms: config.cpu_budget_ms,
-            default_keys: config.default_keys,
+            default_keys: self.program.config.default_keys,
         });
         let note = |serving: &mut Serving, answer| drop(serving.starting.insert(instance, answer));
-        self.ask(&request, Some(link.as_fd()), answer, note).await;
+        self.ask(&request, answer, note).await;
     }
 
     async fn keys(&mut self, request: KeyRequest, answer: KeyAnswer) {
         let note = |serving: &mut Serving, answer| serving.keys.push_back(answer);
-        self.ask(&Request::Keys(request), None, answer, note).await;
+        self.ask(&Request::Keys(request), answer, note).await;
     }
 
     async fn kept(&mut self, request: KeptRequest, answer: KeptAnswer) {
         let note = |serving: &mut Serving, answer| serving.kept.push_back(answer);
-        self.ask(&Request::Kept(request), None, answer, note).await;
+        self.ask(&Request::Kept(request), answer, note).await;
     }
 
-    /// Sends a request, with a descriptor if one goes along; `note` remembers who waits for the reply.
+    /// Sends a request; `note` remembers who waits for the reply.
     async fn ask<T>(
         &mut self,
         request: &Request,
-        link: Option<BorrowedFd<'_>>,
         answer: oneshot::Sender<Result<T, LauncherError>>,
         note: impl FnOnce(&mut Serving, oneshot::Sender<Result<T, LauncherError>>),
     ) {
         match self.serving().await {
             Ok(serving) => {
                 note(serving, answer);
-                let sent = serving.process.send(request, link).await;
+                let sent = serving.process.send(request).await;
                 self.check(sent);
             }
             Err(error) => drop(answer.send(Err(error))),
@@ -159,25 +157,26 @@ impl Supervisor {
     async fn kill(&mut self, instance: u64) {
         let State::Serving(serving) = &mut self.state else { return };
         if serving.running.contains_key(&instance) {
-            let sent = serving.process.send(&Request::Kill { instance }, None).await;
+            let sent = serving.process.send(&Request::Kill { instance }).await;
             self.check(sent);
         }
     }
 
-    fn heard(&mut self, reply: Result<Reply, LauncherError>) {
+    fn heard(&mut self, reply: Result<(Reply, Option<OwnedFd>), LauncherError>) {
         let State::Serving(serving) = &mut self.state else { return };
         let understood = match reply {
-            Ok(Reply::Started { instance, pid, wrapped_key }) => {
-                serving.started(instance, pid, wrapped_key, &self.orders)
+            Ok((Reply::Started { instance, pid, wrapped_key }, link)) => {
+                let orders = self.orders.upgrade().ok_or(LauncherError::Closed);
+                orders.and_then(|orders| serving.started(instance, pid, wrapped_key, link, orders))
             }
-            Ok(Reply::Refused { instance, reason }) => {
+            Ok((Reply::Refused { instance, reason }, _)) => {
                 serving.answer(instance, Err(LauncherError::Refused(reason)))
             }
-            Ok(Reply::Exited { instance, code, signal }) => serving.exited(instance, code, signal),
-            Ok(Reply::Keys(reply)) => answered(&mut serving.keys, reply),
-            Ok(Reply::Kept(reply)) => answered(&mut serving.kept, reply),
-            Ok(Reply::Unusable(why)) => Err(LauncherError::Unusable(why)),
-            Ok(Reply::Ready { .. }) => Err(LauncherError::Protocol),
+            Ok((Reply::Exited { instance, code, signal }, _)) => serving.exited(instance, code, signal),
+            Ok((Reply::Keys(reply), _)) => answered(&mut serving.keys, reply),
+            Ok((Reply::Kept(reply), _)) => answered(&mut serving.kept, reply),
+            Ok((Reply::Unusable(why), _)) => Err(LauncherError::Unusable(why)),
+            Ok((Reply::Ready { .. }, _)) => Err(LauncherError::Protocol),
             Err(error) => Err(error),
         };
         self.check(understood);
@@ -226,16 +225,19 @@ impl Serving {
         number: u64,
         pid: u32,
         wrapped_key: Vec<u8>,
-        orders: &mpsc::WeakSender<Order>,
+        link: Option<OwnedFd>,
+        orders: mpsc::Sender<Order>,
     ) -> Result<(), LauncherError> {
-        let orders = orders.upgrade().ok_or(LauncherError::Closed)?;
         let (ending, ended) = oneshot::channel();
         self.running.insert(number, ending);
+        let instance = Instance { number, pid, wrapped_key, ended, orders };
+        // The kernel leaves a descriptor out for which the daemon has no room.
+        let started = link.map(|link| Started { instance, link }).ok_or(LauncherError::NoLink);
         // If nobody waits any more the instance is dropped here, which kills it.
-        self.answer(number, Ok(Instance { number, pid, wrapped_key, ended, orders }))
+        self.answer(number, started)
     }
 
-    fn answer(&mut self, number: u64, result: Result<Instance, LauncherError>) -> Result<(), LauncherError> {
+    fn answer(&mut self, number: u64, result: Result<Started, LauncherError>) -> Result<(), LauncherError> {
         let answer = self.starting.remove(&number).ok_or(LauncherError::Protocol)?;
         drop(answer.send(result));
         Ok(())

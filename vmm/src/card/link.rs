@@ -10,7 +10,7 @@ use nix::{
     errno::Errno,
     sys::socket::{MsgFlags, recv},
 };
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Room for the usual frame; longer ones grow it for good.
 const INITIAL: usize = 4 * 1024;
@@ -71,7 +71,10 @@ impl Link {
         let header = Header::parse(header)?;
         let Some(payload) = unread[HEADER..].get(..header.length) else { return Ok(None) };
         let payload = Zeroizing::new(payload.to_vec());
-        self.start += HEADER + header.length;
+        let end = self.start + HEADER + header.length;
+        // Of the launch this is the card's key.
+        self.input[self.start..end].zeroize();
+        self.start = end;
         Ok(Some((header, payload)))
     }
 
@@ -91,7 +94,12 @@ impl Link {
         }
     }
 
-    /// Takes what has arrived already; the daemon writes ahead of the start.
+    /// True if nothing has been read that was not taken.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Takes what has arrived already.
     pub fn fill_ahead(&mut self) -> Result<(), LinkError> {
         self.make_room();
         match recv(self.socket.as_raw_fd(), &mut self.input[self.end..], MsgFlags::MSG_DONTWAIT) {

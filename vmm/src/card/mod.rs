@@ -24,12 +24,10 @@ pub mod working_set;
 
 use cardhost_wire::{
     boot::{MMIO_BASE, MMIO_SIZE, RX_QUEUE},
-    control::HostMessage,
-    frame,
     link::{Crash, CrashCause, Header, Kind, Report},
     port::Port,
 };
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::{
     device::{
@@ -123,14 +121,9 @@ impl<'a, M: Machine> Card<'a, M> {
         })
     }
 
-    /// Has the idle guest receive `launch` first of all. Its secrets are erased where they were.
-    pub fn launch(&mut self, launch: &mut HostMessage) {
-        queue_launch(&mut self.streams, launch);
-    }
-
     /// Runs the idle guest until the end, and tells the daemon if it was the guest's fault.
     pub fn run(&mut self) -> End {
-        let end = match self.link.fill_ahead().map_err(End::from).and_then(|()| self.exchange()) {
+        let end = match self.warm_up().and_then(|()| self.exchange()) {
             Ok(never) => match never {},
             Err(end) => end,
         };
@@ -140,6 +133,13 @@ impl<'a, M: Machine> Card<'a, M> {
             drop(self.link.flush());
         }
         end
+    }
+
+    /// With nothing in the link yet, runs the guest from one idle moment to the next, so that processor and page tables
+    /// are there when its launch comes.
+    fn warm_up(&mut self) -> Result<(), End> {
+        self.link.fill_ahead()?;
+        if self.link.is_empty() { self.run_to_idle() } else { Ok(()) }
     }
 
     fn exchange(&mut self) -> Result<std::convert::Infallible, End> {
@@ -282,15 +282,6 @@ impl<'a, M: Machine> Card<'a, M> {
         }
         Ok(())
     }
-}
-
-fn queue_launch(streams: &mut Streams, launch: &mut HostMessage) {
-    let message = Zeroizing::new(launch.encode());
-    if let HostMessage::Launch(contents) = launch {
-        contents.zeroize();
-    }
-    let framed = Zeroizing::new(frame::framed(&message));
-    streams.data(Port::Control, &framed).expect("the control stream is open and empty");
 }
 
 fn tell(link: &mut Link, event: Event) {

@@ -58,7 +58,6 @@ impl WorkingSet {
         let (ours, theirs) = UnixStream::pair()?;
         let symbols = Symbols::default();
         let mut card = Card::new(machine, template.device.clone(), Link::new(theirs), &symbols, BUDGET_MS)?;
-        card.launch(&mut made_up_launch());
         send_script(&ours)?;
         match card.run() {
             End::SwitchedOff if answered(&ours)? => Ok(Self(written(card.machine.memory(), template)?)),
@@ -88,10 +87,11 @@ fn made_up_launch() -> HostMessage {
     })
 }
 
-/// What a daemon sends to a new card, with four bytes for an APDU, and then its end.
+/// What launcher and daemon send to a new card, with four bytes for an APDU, and then the end.
 fn send_script(mut daemon: &UnixStream) -> std::io::Result<()> {
     let message = |port: Port, message: &[u8]| link::frame(Kind::Data, port.number(), &framed(message));
     let script = [
+        message(Port::Control, &made_up_launch().encode()),
         link::frame(Kind::Open, Port::Control.number(), &[]),
         message(Port::Control, &HostMessage::Start(None).encode()),
         link::frame(Kind::Open, GATE.number(), &[]),

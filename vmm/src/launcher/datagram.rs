@@ -1,7 +1,7 @@
 //! Messages between daemon and launcher: one per datagram, with at most one descriptor.
 
 use std::{
-    io::IoSliceMut,
+    io::{IoSlice, IoSliceMut},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
@@ -11,7 +11,7 @@ use cardhost_wire::{
 };
 use nix::{
     errno::Errno,
-    sys::socket::{ControlMessageOwned, MsgFlags, recv, recvmsg, send},
+    sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg},
 };
 
 /// The daemon's message could not be had.
@@ -75,10 +75,14 @@ fn descriptors(messages: nix::sys::socket::CmsgIterator<'_>) -> std::vec::IntoIt
     owned.into_iter()
 }
 
-/// Sends one reply.
+/// Sends one reply, with a descriptor if one goes along.
 ///
 /// # Errors
 /// The daemon is gone.
-pub fn reply(socket: BorrowedFd<'_>, reply: &Reply) -> Result<(), Errno> {
-    send(socket.as_raw_fd(), &reply.encode(), MsgFlags::MSG_NOSIGNAL).map(drop)
+pub fn reply(socket: BorrowedFd<'_>, reply: &Reply, link: Option<BorrowedFd<'_>>) -> Result<(), Errno> {
+    let message = reply.encode();
+    let link = link.map(|link| [link.as_raw_fd()]);
+    let rights = link.as_ref().map(|link| ControlMessage::ScmRights(link));
+    let (slices, flags) = ([IoSlice::new(&message)], MsgFlags::MSG_NOSIGNAL);
+    sendmsg::<()>(socket.as_raw_fd(), &slices, rights.as_slice(), flags, None).map(drop)
 }

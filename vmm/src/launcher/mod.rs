@@ -1,10 +1,11 @@
 //! The launcher: a small single-threaded parent that holds the host's wrapping keys and forks one process per card.
 //!
 //! ```text
-//! wait for Hello ─▶ image, template, host keys ─▶ Ready ─▶ ┌─ request ─▶ Start: unwrap, fork, Started
+//! wait for Hello ─▶ image, template, host keys ─▶ Ready ─▶ ┌─ request ─▶ Start: unwrap, take a process, Started
 //!                                                           │             Kill: SIGKILL
 //!                                                           │             Keys: rotate, rewrap, retire
-//!                                                           └─ SIGCHLD ─▶ Exited
+//!                                                           ├─ SIGCHLD ─▶ Exited
+//!                                                           └─ nothing ─▶ fork one more for the warm pool
 //! ```
 //!
 //! When the daemon's socket closes the launcher ends, and every card with it (`PR_SET_PDEATHSIG`).
@@ -18,6 +19,7 @@ pub mod isolation;
 pub mod key_file;
 mod keys;
 mod layers;
+pub mod pool;
 mod root;
 pub mod sealed_file;
 pub mod secret_pages;
@@ -29,8 +31,9 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{Read, Seek, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
+    time::Duration,
 };
 
 use crate::{
@@ -66,10 +69,14 @@ use nix::{
     },
     unistd::Pid,
 };
+use pool::{Pool, Process};
 use seccompiler::{BackendError, BpfProgram};
 
 /// Longest image read; guest memory is smaller.
 const MAX_IMAGE: u64 = 2 * MEMORY_SIZE;
+/// Without a request for so long there is time to refill the warm pool: what a card's first exchange takes, which
+/// a fork beside it would disturb.
+const LULL: Duration = Duration::from_millis(2);
 
 /// Why the launcher cannot work, or ends.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +145,23 @@ pub struct Launcher {
     filter: BpfProgram,
     host_keys: HostKeys,
     children: SignalFd,
-    cards: HashMap<Pid, u64>,
+    cpu_budget_ms: u32,
+    pool: Pool,
+    processes: HashMap<Pid, Child>,
+}
+
+/// What the launcher has to do.
+struct Ready {
+    request: bool,
+    child: bool,
+}
+
+/// A card's process.
+struct Child {
+    /// Of the processes that the launcher has forked.
+    number: u64,
+    /// The start that took it; `None` while it waits.
+    instance: Option<u64>,
 }
 
 /// Serves one daemon on `socket` until it closes.
@@ -151,7 +174,7 @@ pub fn run(socket: OwnedFd) -> Result<(), LauncherError> {
         Err(error) => {
             let text = Reply::Unusable(explain(&error));
             // The daemon may be gone; the error is reported on the log all the same.
-            let _ = datagram::reply(socket.as_fd(), &text);
+            let _ = datagram::reply(socket.as_fd(), &text, None);
             Err(error)
         }
     }
@@ -218,7 +241,9 @@ impl Launcher {
             image,
             host_keys,
             children: child_signals()?,
-            cards: HashMap::new(),
+            cpu_budget_ms: hello.cpu_budget_ms,
+            pool: Pool::new(hello.warm_pool),
+            processes: HashMap::new(),
         })
     }
 
@@ -226,9 +251,12 @@ impl Launcher {
         let layers = std::mem::take(&mut self.layers);
         self.reply(&Reply::Ready { isolation: self.backend.isolation(), layers })?;
         loop {
-            let (request, child) = self.wait()?;
+            let Ready { request, child } = self.wait()?;
             if child {
                 self.reap()?;
+            }
+            if !request && !child && self.pool.is_short() {
+                self.refill();
             }
             if request && !self.request()? {
                 self.end_cards();
@@ -237,14 +265,19 @@ impl Launcher {
         }
     }
 
-    /// Blocks until there is a request or an ended child.
-    fn wait(&self) -> Result<(bool, bool), LauncherError> {
+    /// Blocks until there is a request or an ended child, or the time to fork ahead.
+    fn wait(&self) -> Result<Ready, LauncherError> {
         let mut ready = [
             PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
             PollFd::new(self.children.as_fd(), PollFlags::POLLIN),
         ];
-        match poll(&mut ready, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => Ok((ready[0].any() == Some(true), ready[1].any() == Some(true))),
+        let patience = if self.pool.is_short() {
+            PollTimeout::try_from(LULL).expect("a few milliseconds")
+        } else {
+            PollTimeout::NONE
+        };
+        match poll(&mut ready, patience) {
+            Ok(_) => Ok(Ready { request: ready[0].any() == Some(true), child: ready[1].any() == Some(true) }),
             Err(source) => Err(LauncherError::System { what: "poll", source }),
         }
     }
@@ -252,7 +285,7 @@ impl Launcher {
     /// Handles one request. False once the daemon is gone.
     fn request(&mut self) -> Result<bool, LauncherError> {
         match datagram::receive(self.socket.as_fd()) {
-            Ok((Request::Start(start), link)) => self.start(&start, link)?,
+            Ok((Request::Start(start), _)) => self.start(&start)?,
             Ok((Request::Kill { instance }, _)) => self.kill(instance),
             Ok((Request::Keys(request), _)) => {
                 let answer = keys::answer(&mut self.host_keys, self.image.measurement, &request);
@@ -269,49 +302,28 @@ impl Launcher {
         Ok(true)
     }
 
-    fn start(&mut self, start: &Start, link: Option<OwnedFd>) -> Result<(), LauncherError> {
-        // The kernel leaves a descriptor out for which the launcher has no room.
-        let no_link = || Refusal::Resources("no descriptor for the link arrived".to_owned());
-        let reply = match link.ok_or_else(no_link).and_then(|link| self.spawn(start, link)) {
-            Ok((pid, wrapped_key)) => {
-                self.cards.insert(pid, start.instance);
-                Reply::Started { instance: start.instance, pid: pid.as_raw() as u32, wrapped_key }
+    fn start(&mut self, start: &Start) -> Result<(), LauncherError> {
+        let instance = start.instance;
+        match self.begin(start) {
+            Ok((Process { pid, link }, wrapped_key)) => {
+                let child = self.processes.get_mut(&pid).expect("a process is known until it is reaped");
+                child.instance = Some(instance);
+                let started = Reply::Started { instance, pid: pid.as_raw() as u32, wrapped_key };
+                self.reply_with(&started, Some(link.as_fd()))
             }
-            Err(reason) => Reply::Refused { instance: start.instance, reason },
-        };
-        self.reply(&reply)
-    }
-
-    fn spawn(&mut self, start: &Start, link: OwnedFd) -> Result<(Pid, Vec<u8>), Refusal> {
-        let mut launch = Self::launch(start);
-        let HostMessage::Launch(contents) = &mut *launch else { unreachable!("made above") };
-        random(&mut contents.seed)?;
-        let (wrapped_key, policy) =
-            keys::of_start(&self.host_keys, self.image.measurement, start, &mut contents.card_key)?;
-        contents.image_policy = policy.id;
-        let pid = self.fork(&mut launch, link, start)?;
-        Ok((pid, wrapped_key))
-    }
-
-    fn fork(&mut self, launch: &mut HostMessage, link: OwnedFd, start: &Start) -> Result<Pid, Refusal> {
-        let group = self.groups.as_mut().map(|groups| groups.make(start.instance)).transpose();
-        let group = group.map_err(|error| Refusal::Resources(format!("control group: {error}")))?;
-        let forked = spawn::spawn(self, launch, link, start, group.as_ref());
-        if forked.is_err() {
-            self.end_group(start.instance);
+            Err(reason) => self.reply(&Reply::Refused { instance, reason }),
         }
-        forked.map_err(|error| Refusal::Resources(format!("fork: {error}")))
     }
 
-    fn end_group(&mut self, instance: u64) {
+    fn end_group(&mut self, number: u64) {
         if let Some(groups) = &mut self.groups {
-            groups.end(instance);
+            groups.end(number);
         }
     }
 
-    /// A launch message without its secrets and policy. Boxed, so that these never move once they are in it.
-    fn launch(start: &Start) -> Box<HostMessage> {
-        Box::new(HostMessage::Launch(Launch {
+    /// A card's launch, and its wrapped key. Boxed, so that the secrets never move once they are in it.
+    fn launch(&self, start: &Start) -> Result<(Box<HostMessage>, Vec<u8>), Refusal> {
+        let mut launch = Box::new(HostMessage::Launch(Launch {
             version: control::VERSION,
             seed: [0; 32],
             card: start.card,
@@ -319,11 +331,17 @@ impl Launcher {
             image_policy: [0; 32],
             card_key: [0; 32],
             default_keys: start.default_keys,
-        }))
+        }));
+        let HostMessage::Launch(contents) = &mut *launch else { unreachable!("made above") };
+        random(&mut contents.seed)?;
+        let (wrapped_key, policy) =
+            keys::of_start(&self.host_keys, self.image.measurement, start, &mut contents.card_key)?;
+        contents.image_policy = policy.id;
+        Ok((launch, wrapped_key))
     }
 
     fn kill(&self, instance: u64) {
-        if let Some((pid, _)) = self.cards.iter().find(|(_, other)| **other == instance) {
+        if let Some((pid, _)) = self.processes.iter().find(|(_, child)| child.instance == Some(instance)) {
             // A child that has ended but was not reaped yet takes the signal without effect.
             let _ = kill(*pid, Signal::SIGKILL);
         }
@@ -338,9 +356,12 @@ impl Launcher {
                 Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, None, Some(signal as i32)),
                 _ => break,
             };
-            if let Some(instance) = self.cards.remove(&pid) {
-                self.end_group(instance);
-                self.reply(&Reply::Exited { instance, code, signal })?;
+            // Else a guest of a card's process.
+            let Some(Child { number, instance }) = self.processes.remove(&pid) else { continue };
+            self.end_group(number);
+            match instance {
+                Some(instance) => self.reply(&Reply::Exited { instance, code, signal })?,
+                None => self.pool.ended(pid),
             }
         }
         self.groups.iter_mut().for_each(ControlGroups::remove_ended);
@@ -350,14 +371,14 @@ impl Launcher {
     /// Ends what the launcher's own end would end, where something of it would be left: the cards' control groups.
     fn end_cards(&mut self) {
         let Some(groups) = &mut self.groups else { return };
-        for pid in self.cards.keys() {
+        for pid in self.processes.keys() {
             // It may have ended already.
             let _ = kill(*pid, Signal::SIGKILL);
         }
-        for (pid, instance) in self.cards.drain() {
+        for (pid, child) in self.processes.drain() {
             // Only a child that is no child any more is not waited for.
             let _ = waitpid(pid, None);
-            groups.end(instance);
+            groups.end(child.number);
         }
         // The guests of cards' processes are children now.
         while waitpid(None, None).is_ok() {}
@@ -365,7 +386,11 @@ impl Launcher {
     }
 
     fn reply(&self, reply: &Reply) -> Result<(), LauncherError> {
-        match datagram::reply(self.socket.as_fd(), reply) {
+        self.reply_with(reply, None)
+    }
+
+    fn reply_with(&self, reply: &Reply, link: Option<BorrowedFd<'_>>) -> Result<(), LauncherError> {
+        match datagram::reply(self.socket.as_fd(), reply, link) {
             // The daemon is gone, which the next request says.
             Ok(()) | Err(Errno::EPIPE) => Ok(()),
             Err(source) => Err(LauncherError::System { what: "reply to the daemon", source }),

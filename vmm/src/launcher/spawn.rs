@@ -8,12 +8,12 @@ use std::{
     },
 };
 
-use cardhost_wire::{control::HostMessage, launch::Start};
 use nix::{
     errno::Errno,
     sys::{
         prctl,
         signal::{SigSet, Signal},
+        socket::{AddressFamily, SockFlag, SockType, socketpair},
     },
     unistd::{ForkResult, Pid, getppid},
 };
@@ -23,6 +23,7 @@ use super::{
     backend::Backend,
     control_groups::{Group, fork},
     explain, log,
+    pool::Process,
 };
 use crate::{
     card::{Card, End, link::Link, machine::Machine, sandbox, scratch, seccomp},
@@ -45,25 +46,20 @@ const FIRST_UNUSED: libc::c_uint = 5;
 /// Out of the way of the numbers above while they are arranged.
 const ASIDE: RawFd = 64;
 
-/// Forks a card's process.
+/// Forks the launcher's nth process.
 ///
 /// # Errors
 /// The system has no room for another process.
 #[expect(unsafe_code, reason = "fork")]
-pub fn spawn(
-    launcher: &Launcher,
-    launch: &mut HostMessage,
-    link: OwnedFd,
-    start: &Start,
-    group: Option<&Group>,
-) -> Result<Pid, Errno> {
+pub fn spawn(launcher: &Launcher, number: u64, group: Option<&Group>) -> Result<Process, Errno> {
     let parent = nix::unistd::getpid();
+    let (daemons, link) = pair()?;
     // SAFETY: the launcher has one thread.
     match unsafe { fork(group) }? {
-        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Parent { child } => Ok(Process { pid: child, link: daemons }),
         ForkResult::Child => {
             let joined = launcher.join(group);
-            let Err(error) = joined.and_then(|()| live(launcher, launch, &link, start, parent));
+            let Err(error) = joined.and_then(|()| live(launcher, &link, number, parent));
             log(&format!("card not set up: {}", explain(&*error)));
             exit(EXIT_SET_UP)
         }
@@ -84,24 +80,22 @@ impl Launcher {
     }
 }
 
-fn live(
-    launcher: &Launcher,
-    launch: &mut HostMessage,
-    link: &OwnedFd,
-    start: &Start,
-    parent: Pid,
-) -> Result<Infallible, SetUpError> {
+/// A link's two ends, the daemon's first.
+fn pair() -> Result<(UnixStream, OwnedFd), Errno> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
+    Ok((ours.into(), theirs))
+}
+
+fn live(launcher: &Launcher, link: &OwnedFd, number: u64, parent: Pid) -> Result<Infallible, SetUpError> {
     die_with(parent)?;
     SigSet::empty().thread_set_mask()?;
     let Kept { link, origin } = keep_only(link, launcher.backend.descriptor())?;
-    let user = launcher.card_users.map(|users| users.of_start(start.instance));
-    let birth = Birth { launcher, link, start, user, parent };
+    let user = launcher.card_users.map(|users| users.of_process(number));
+    let birth = Birth { launcher, link, user, parent };
     match &launcher.backend {
-        Backend::Kvm(machines) => {
-            birth.run(machines.machine(origin)?, machines.template.device.clone(), launch)
-        }
+        Backend::Kvm(machines) => birth.run(machines.machine(origin)?, machines.template.device.clone()),
         Backend::Process(processes) => {
-            birth.run(processes.machine(origin, user)?, processes.template.device.clone(), launch)
+            birth.run(processes.machine(origin, user)?, processes.template.device.clone())
         }
     }
 }
@@ -110,21 +104,14 @@ fn live(
 struct Birth<'a> {
     launcher: &'a Launcher,
     link: UnixStream,
-    start: &'a Start,
     user: Option<u32>,
     parent: Pid,
 }
 
 impl Birth<'_> {
-    fn run(
-        self,
-        machine: impl Machine,
-        device: (Transport, Streams),
-        launch: &mut HostMessage,
-    ) -> Result<Infallible, SetUpError> {
+    fn run(self, machine: impl Machine, device: (Transport, Streams)) -> Result<Infallible, SetUpError> {
         let (link, symbols) = (Link::new(self.link), &self.launcher.image.symbols);
-        let mut card = Card::new(machine, device, link, symbols, self.start.cpu_budget_ms)?;
-        card.launch(launch);
+        let mut card = Card::new(machine, device, link, symbols, self.launcher.cpu_budget_ms)?;
         sandbox::enter(self.user)?;
         // The kernel forgets the first request when the process becomes another user.
         die_with(self.parent)?;

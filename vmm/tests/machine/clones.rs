@@ -11,7 +11,8 @@ use cardhost_wire::{
 use crate::{
     card::{Card, GATE},
     guest::Guest,
-    launcher::{Launcher, kvm},
+    launcher::kvm,
+    pool,
 };
 
 const CLONES: usize = 1_000;
@@ -43,13 +44,14 @@ impl Seen {
     }
 }
 
-/// The hardest case: all are starts of the same card with the same key, so that only seed and processor differ.
+/// The hardest case: all are starts of the same card with the same key, so that only seed and processor differ. Some of
+/// them have waited for it.
 #[test]
 fn a_thousand_clones_repeat_no_nonce_key_or_challenge() {
     if !kvm() {
         return;
     }
-    let launcher = Launcher::new(Guest::card());
+    let launcher = pool::launcher(Guest::card());
     let wrapped_key = launcher.card().wrapped_key;
     let mut seen = Seen::default();
     for _ in 0..CLONES / TOGETHER {

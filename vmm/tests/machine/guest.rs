@@ -9,11 +9,17 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
+/// CPU time for an exchange of guests that have an end.
+pub const GENEROUS_MS: u32 = 10_000;
+/// The same for those that may have none.
+pub const SCANTY_MS: u32 = 200;
+
 /// A guest image.
 #[derive(Clone)]
 pub struct Guest {
     pub elf: Vec<u8>,
     pub measurement: [u8; 32],
+    pub budget_ms: u32,
 }
 
 impl Guest {
@@ -26,7 +32,7 @@ impl Guest {
     /// The guest that turns on its host when told to.
     pub fn hostile() -> &'static Self {
         static HOSTILE: OnceLock<Guest> = OnceLock::new();
-        HOSTILE.get_or_init(|| Self::read("hostile"))
+        HOSTILE.get_or_init(|| Self { budget_ms: SCANTY_MS, ..Self::read("hostile") })
     }
 
     fn read(name: &str) -> Self {
@@ -34,7 +40,7 @@ impl Guest {
     }
 
     pub fn from_elf(elf: Vec<u8>) -> Self {
-        Self { measurement: Sha256::digest(&elf).into(), elf }
+        Self { measurement: Sha256::digest(&elf).into(), elf, budget_ms: GENEROUS_MS }
     }
 }
 

@@ -8,7 +8,7 @@ use cardhost_wire::{
 };
 
 use crate::{
-    guest::Guest,
+    guest::{Guest, SCANTY_MS},
     launcher::{Launcher, kvm},
 };
 
@@ -19,8 +19,6 @@ const INVALID_OPCODE: u8 = 6;
 const GENERAL_PROTECTION: u8 = 13;
 const PAGE_FAULT: u8 = 14;
 
-/// CPU time for the guests that never end.
-const BUDGET_MS: u32 = 200;
 const CRASHED: (Option<i32>, Option<i32>) = (Some(3), None);
 
 fn command(act: u8, parameter: u8) -> [u8; 4] {
@@ -29,7 +27,7 @@ fn command(act: u8, parameter: u8) -> [u8; 4] {
 
 /// Does one act in a card of its own while a neighbour runs.
 fn crash(launcher: &Launcher, act: u8, parameter: u8) -> Crash {
-    let mut card = launcher.card_with(|start| start.cpu_budget_ms = BUDGET_MS).started();
+    let mut card = launcher.card().started();
     let crash = card.crash(&command(act, parameter));
     assert_eq!(launcher.ended(card.instance), CRASHED, "{crash:?}");
     crash
@@ -150,7 +148,7 @@ fn a_runaway_is_stopped_within_its_budget() {
     let launcher = Launcher::new(Guest::hostile());
     for act in [0x0C, 0x12] {
         let crash = crash(&launcher, act, 0);
-        assert_eq!(crash.cause, CrashCause::Runaway { budget_ms: BUDGET_MS });
+        assert_eq!(crash.cause, CrashCause::Runaway { budget_ms: SCANTY_MS });
         assert!(!crash.symbol.is_empty(), "{crash:?}");
     }
 }
@@ -161,7 +159,7 @@ fn a_guest_that_talks_without_end_is_a_runaway() {
         return;
     }
     let launcher = Launcher::new(Guest::hostile());
-    assert_eq!(crash(&launcher, 0x11, 0).cause, CrashCause::Runaway { budget_ms: BUDGET_MS });
+    assert_eq!(crash(&launcher, 0x11, 0).cause, CrashCause::Runaway { budget_ms: SCANTY_MS });
 }
 
 #[test]

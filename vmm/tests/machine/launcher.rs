@@ -4,7 +4,8 @@ use std::{
     cell::RefCell,
     collections::VecDeque,
     fs::{File, OpenOptions},
-    io::{IoSlice, Write},
+    io::{IoSlice, IoSliceMut, Write},
+    mem::MaybeUninit,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::{net::UnixStream, process::CommandExt},
@@ -18,27 +19,25 @@ use cardhost_wire::{
     launch::{Hello, Isolation, MAX_MESSAGE, Reply, Request, Start, UserIds, VERSION},
     layers::{Layer, LayerName},
 };
-use nix::{
-    errno::Errno,
-    sys::{
-        memfd::{MFdFlags, memfd_create},
-        socket::{
-            AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, setsockopt,
-            socketpair, sockopt,
-        },
-        time::{TimeVal, TimeValLike},
+use nix::sys::{
+    memfd::{MFdFlags, memfd_create},
+    socket::{
+        AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair, sockopt,
     },
+    time::{TimeVal, TimeValLike},
 };
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tempfile::TempDir;
 
-use crate::{card::Card, guest::Guest};
+use crate::{
+    card::Card,
+    guest::{self, Guest},
+};
 
 /// Longest wait for anything; reached only by a failure.
 pub const LIMIT_SECONDS: i64 = 60;
 /// What is tested.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_cardhost-vmm");
-/// Generous: nothing but a runaway needs it.
-const BUDGET_MS: u32 = 10_000;
 
 /// True if cards can run here; else says that the test does not run.
 pub fn kvm() -> bool {
@@ -119,7 +118,8 @@ impl Launcher {
 
     fn greet(&self, isolation: Isolation, guest: &Guest, measurement: [u8; 32], host_key: &Path) {
         let host_key = host_key.to_str().unwrap().to_owned();
-        self.introduce(guest, Hello { host_key, measurement, isolation, ..hello() });
+        let cpu_budget_ms = guest.budget_ms;
+        self.introduce(guest, Hello { host_key, measurement, isolation, cpu_budget_ms, ..hello() });
     }
 
     /// Tells it this, with the guest.
@@ -145,17 +145,15 @@ impl Launcher {
     /// A card whose start is altered by `alter`.
     pub fn card_with(&self, alter: impl FnOnce(&mut Start)) -> Card {
         match self.start(alter) {
-            (Reply::Started { instance, pid, wrapped_key }, link) => {
+            (Reply::Started { instance, pid, wrapped_key }, Some(link)) => {
                 Card { instance, pid, wrapped_key, link: link.into() }
             }
-            (refused, _) => panic!("{refused:?}"),
+            (other, link) => panic!("{other:?} {link:?}"),
         }
     }
 
-    /// The reply to a start, and the link.
-    pub fn start(&self, alter: impl FnOnce(&mut Start)) -> (Reply, UnixStream) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        limit(&ours);
+    /// The reply to a start, and the link if there is a card.
+    pub fn start(&self, alter: impl FnOnce(&mut Start)) -> (Reply, Option<UnixStream>) {
         let instance = self.instances.replace_with(|last| *last + 1);
         let mut start = Start {
             instance,
@@ -164,18 +162,19 @@ impl Launcher {
             wrapped_key: None,
             image: [0; 32],
             adopt: false,
-            cpu_budget_ms: BUDGET_MS,
             default_keys: false,
         };
         alter(&mut start);
-        self.request(&Request::Start(start), Some(theirs.as_fd()));
+        self.request(&Request::Start(start), None);
         let about = |reply: &Reply| match reply {
             Reply::Started { instance: other, .. } | Reply::Refused { instance: other, .. } => {
                 *other == instance
             }
             _ => false,
         };
-        (self.reply(about), ours)
+        let (reply, link) = self.reply_with_link(about);
+        link.iter().for_each(limit);
+        (reply, link)
     }
 
     pub fn kill(&self, instance: u64) {
@@ -206,15 +205,20 @@ impl Launcher {
 
     /// The first reply that is `wanted`; others stay for later.
     pub fn reply(&self, wanted: impl Fn(&Reply) -> bool) -> Reply {
+        self.reply_with_link(wanted).0
+    }
+
+    fn reply_with_link(&self, wanted: impl Fn(&Reply) -> bool) -> (Reply, Option<UnixStream>) {
         let mut set_aside = self.set_aside.borrow_mut();
         if let Some(at) = set_aside.iter().position(&wanted) {
-            return set_aside.remove(at).unwrap();
+            return (set_aside.remove(at).unwrap(), None);
         }
         loop {
-            let reply = self.next();
+            let (reply, link) = self.receive().expect("the launcher serves");
             if wanted(&reply) {
-                return reply;
+                return (reply, link);
             }
+            assert!(link.is_none(), "a card that nobody waits for: {reply:?}");
             set_aside.push_back(reply);
         }
     }
@@ -226,14 +230,25 @@ impl Launcher {
 
     /// The next reply, `None` once the launcher has ended.
     pub fn next_if_any(&self) -> Option<Reply> {
+        self.receive().map(|(reply, _)| reply)
+    }
+
+    fn receive(&self) -> Option<(Reply, Option<UnixStream>)> {
         let mut message = vec![0; MAX_MESSAGE];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
         // A socket with a time limit may be interrupted where one without would go on.
-        let length =
-            std::iter::repeat_with(|| recv(self.socket.as_raw_fd(), &mut message, MsgFlags::empty()))
-                .find(|received| *received != Err(Errno::EINTR))
-                .and_then(Result::ok)
-                .expect("a reply in time");
-        (length > 0).then(|| Reply::decode(&message[..length]).unwrap())
+        let length = rustix::io::retry_on_intr(|| {
+            let slices = &mut [IoSliceMut::new(&mut message)];
+            recvmsg(&self.socket, slices, &mut control, RecvFlags::CMSG_CLOEXEC)
+        });
+        let length = length.expect("a reply in time").bytes;
+        let rights = control.drain().filter_map(|part| match part {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        });
+        let link = rights.flatten().next().map(UnixStream::from);
+        (length > 0).then(|| (Reply::decode(&message[..length]).unwrap(), link))
     }
 
     /// Closes the socket, as the daemon's end does, and waits for the launcher's end.
@@ -253,6 +268,8 @@ pub fn hello() -> Hello {
         card_users: UserIds::DEFAULT,
         isolation: Isolation::MicroVm,
         control_group: None,
+        cpu_budget_ms: guest::GENEROUS_MS,
+        warm_pool: 0,
     }
 }
 

@@ -11,6 +11,7 @@ mod keys;
 mod launcher;
 mod layers;
 mod life;
+mod pool;
 mod process;
 mod secrets;
 #[path = "../../../tests/src/swtpm.rs"]

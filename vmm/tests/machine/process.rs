@@ -15,15 +15,13 @@ use cardhost_wire::{
 
 use crate::{
     card::{Card, GATE},
-    guest::Guest,
+    guest::{Guest, SCANTY_MS},
     launcher::{LIMIT_SECONDS, Launcher},
 };
 
 /// SELECT of the PIV application by its shortest name.
 const SELECT_PIV: [u8; 10] = [0x00, 0xA4, 0x04, 0x00, 0x05, 0xA0, 0x00, 0x00, 0x03, 0x08];
 const EXCHANGES: u64 = 100;
-/// CPU time for the guests that never end.
-const BUDGET_MS: u32 = 200;
 const CRASHED: (Option<i32>, Option<i32>) = (Some(3), None);
 const USER_READ: u32 = 4;
 
@@ -80,7 +78,7 @@ fn command(act: u8, parameter: u8) -> [u8; 4] {
 
 /// Does one act in a card of its own.
 fn crash(launcher: &Launcher, act: u8, parameter: u8) -> Crash {
-    let mut card = launcher.card_with(|start| start.cpu_budget_ms = BUDGET_MS).started();
+    let mut card = launcher.card().started();
     let crash = card.crash(&command(act, parameter));
     assert_eq!(launcher.ended(card.instance), CRASHED, "{crash:?}");
     crash
@@ -155,7 +153,7 @@ fn a_runaway_is_stopped_within_its_budget() {
     let launcher = launcher(Guest::hostile());
     for act in [0x0C, 0x12, 0x11] {
         let crash = crash(&launcher, act, 0);
-        assert_eq!(crash.cause, CrashCause::Runaway { budget_ms: BUDGET_MS }, "{act:#x}");
+        assert_eq!(crash.cause, CrashCause::Runaway { budget_ms: SCANTY_MS }, "{act:#x}");
         // Only the loop is certain to be in a function of its own when its time is over.
         assert!(act != 0x0C || !crash.symbol.is_empty(), "{crash:?}");
     }

@@ -15,6 +15,7 @@ use crate::{
     card::Card,
     guest::Guest,
     launcher::{Launcher, kvm},
+    pool,
     process::guest_of,
 };
 
@@ -52,6 +53,14 @@ fn keys_stand_only_where_they_are_used() {
         return;
     }
     look(&Launcher::new(Guest::card()), "card-template", |card| vec![card.pid]);
+}
+
+#[test]
+fn keys_stand_only_where_they_are_used_by_cards_that_waited() {
+    if !kvm() || !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    look(&pool::filled(Guest::card()).0, "card-template", |card| vec![card.pid]);
 }
 
 /// Neither do a guest process and its tender hold any, but in the guest's memory.

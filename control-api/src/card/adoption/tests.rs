@@ -12,10 +12,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 
 use super::*;
-use crate::{
-    card::link::Link,
-    launcher::{CardStart, Config, Image},
-};
+use crate::launcher::{CardStart, Config, Image};
 
 const CARD: CardId = [7; 16];
 const BUCKET: Bucket = Bucket(7);
@@ -40,6 +37,7 @@ fn launcher(directory: &TempDir) -> Launcher {
         isolation: if kvm { Isolation::MicroVm } else { Isolation::Process },
         control_group: None,
         cpu_budget_ms: 10_000,
+        warm_pool: 0,
         default_keys: false,
     };
     Launcher::new(config).unwrap()
@@ -53,8 +51,7 @@ impl Scene {
             (Store::open(&directory.path().join("store.db")).unwrap(), launcher(&directory));
         let image = launcher.measurement();
         let start = CardStart { card: CARD, owner: till().sha256(), wrapped_key: None, image, adopt: false };
-        let (_ours, theirs) = Link::pair().unwrap();
-        let wrapped_key = launcher.start(start, theirs).await.unwrap().wrapped_key.clone();
+        let wrapped_key = launcher.start(start).await.unwrap().instance.wrapped_key.clone();
         let record = CardRecord {
             terminal: till(),
             card: CARD,
