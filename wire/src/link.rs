@@ -1,5 +1,6 @@
 //! The link: one Unix stream socket between the daemon and a card's process that carries all vsock streams of
-//! the card, and what the process itself has to say.
+//! the card, and what the process itself has to say. The launcher makes it, and writes the guest's launch into it
+//! ([`crate::control::Launch`]) before the daemon has its end.
 //!
 //! A frame is a 12-byte header and a payload:
 //!

@@ -81,6 +81,11 @@ impl Cards {
         self.0.launcher.ready().await
     }
 
+    /// Ends the launcher, once no card runs any more.
+    pub async fn end(&self) -> Result<(), LauncherError> {
+        self.0.launcher.end().await
+    }
+
     /// What keeps the cards apart from the host and from each other.
     pub fn isolation(&self) -> Isolation {
         self.0.launcher.isolation()

@@ -205,6 +205,9 @@ impl Host {
         {
             tracing::error!(%error, "the TPM's head of the anchor stays behind");
         }
+        if let Err(error) = self.cards.end().await {
+            tracing::error!(%error, "the launcher did not end in order");
+        }
         if let Err(error) = close_anchor(&self.anchor, &self.store).await {
             tracing::error!(%error, "the anchor stays behind the store");
         }

@@ -176,6 +176,7 @@ enum Order {
     Keys(KeyRequest, oneshot::Sender<Result<KeyReply, LauncherError>>),
     Kept(KeptRequest, oneshot::Sender<Result<KeptReply, LauncherError>>),
     Kill(u64),
+    End(oneshot::Sender<Result<(), LauncherError>>),
 }
 
 /// A handle of the launcher. When the last one is gone the launcher and its cards end.
@@ -261,6 +262,11 @@ impl Launcher {
     /// Waits until every wrapped key is in the store; no new card is started meanwhile.
     pub async fn all_keys_stored(&self) -> OwnedRwLockWriteGuard<()> {
         self.unstored.clone().write_owned().await
+    }
+
+    /// Ends the launcher, which takes down what it has made: processes and their control groups.
+    pub async fn end(&self) -> Result<(), LauncherError> {
+        self.ask(Order::End).await
     }
 
     async fn ask<T>(

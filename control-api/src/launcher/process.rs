@@ -31,6 +31,8 @@ use super::{Config, LauncherError};
 
 /// How long the launcher may take until it accepts starts.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is run, in sealed memory.
 pub(super) struct Program {
@@ -102,6 +104,16 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn pid(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Closes the socket, which ends the launcher, and waits for it.
+    pub(super) async fn end(self) -> Result<(), LauncherError> {
+        let Self { socket, mut child } = self;
+        drop(socket);
+        match time::timeout(END_TIMEOUT, child.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            _ => Err(LauncherError::Died),
+        }
     }
 
     /// Sends the first message, with the guest image.

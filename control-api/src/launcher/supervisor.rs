@@ -88,6 +88,14 @@ impl Supervisor {
             Order::Keys(request, answer) => self.keys(request, answer).await,
             Order::Kept(request, answer) => self.kept(request, answer).await,
             Order::Kill(instance) => self.kill(instance).await,
+            Order::End(answer) => drop(answer.send(self.end().await)),
+        }
+    }
+
+    async fn end(&mut self) -> Result<(), LauncherError> {
+        match std::mem::replace(&mut self.state, State::Absent) {
+            State::Serving(serving) => serving.process.end().await,
+            State::Absent | State::Failed(..) => Ok(()),
         }
     }
 

@@ -23,32 +23,50 @@ use crate::{
 /// Most answers that are kept.
 const MOST: usize = 4096;
 
-/// What the authority said of cards' certificates, by serial number.
+/// What the authority said of cards' certificates.
 #[derive(Default)]
-pub(super) struct Statuses(Mutex<HashMap<Vec<u8>, CardStatus>>);
+pub(super) struct Statuses(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    by_serial: HashMap<Vec<u8>, CardStatus>,
+    era: Era,
+}
+
+/// The time between two revocations: an answer that was asked for in an earlier one may say what is true no more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Era(u64);
 
 impl Statuses {
-    fn kept(&self) -> MutexGuard<'_, HashMap<Vec<u8>, CardStatus>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn find(&self, serial: &[u8], now: Timestamp) -> Option<CardStatus> {
-        self.kept().get(serial).filter(|status| status.next_update > now).cloned()
+    /// The answer that is kept, or when to ask for one.
+    fn find(&self, serial: &[u8], now: Timestamp) -> Result<CardStatus, Era> {
+        let kept = self.kept();
+        let status = kept.by_serial.get(serial).filter(|status| status.next_update > now);
+        status.cloned().ok_or(kept.era)
     }
 
-    fn keep(&self, serial: Vec<u8>, status: CardStatus, now: Timestamp) {
-        let mut kept = self.kept();
-        if kept.len() >= MOST {
-            kept.retain(|_, status| status.next_update > now);
+    fn keep(&self, serial: Vec<u8>, status: CardStatus, asked: Era, now: Timestamp) {
+        let Kept { by_serial, era } = &mut *self.kept();
+        if *era != asked {
+            return;
         }
-        if kept.len() < MOST {
-            kept.insert(serial, status);
+        if by_serial.len() >= MOST {
+            by_serial.retain(|_, status| status.next_update > now);
+        }
+        if by_serial.len() < MOST {
+            by_serial.insert(serial, status);
         }
     }
 
     /// The authority says something else now.
     pub(super) fn forget(&self) {
-        self.kept().clear();
+        let mut kept = self.kept();
+        kept.by_serial.clear();
+        kept.era.0 += 1;
     }
 }
 
@@ -58,11 +76,12 @@ impl LifeCycle {
     /// # Errors
     /// [`LifeCycleError::Authority`]
     pub async fn card_status(&self, serial: Vec<u8>) -> Result<Vec<u8>, LifeCycleError> {
-        if let Some(status) = self.0.statuses.find(&serial, Timestamp::now()) {
-            return Ok(status.response);
-        }
+        let era = match self.0.statuses.find(&serial, Timestamp::now()) {
+            Ok(status) => return Ok(status.response),
+            Err(era) => era,
+        };
         let status = self.0.authority.card_status(&serial).await?;
-        self.0.statuses.keep(serial, status.clone(), Timestamp::now());
+        self.0.statuses.keep(serial, status.clone(), era, Timestamp::now());
         Ok(status.response)
     }
 
@@ -113,23 +132,35 @@ mod tests {
     #[test]
     fn an_answer_is_kept_until_there_is_a_newer_one() {
         let statuses = Statuses::default();
-        statuses.keep(vec![1], status(10), at(0));
-        assert_eq!(statuses.find(&[1], at(9)), Some(status(10)));
-        assert_eq!((statuses.find(&[1], at(10)), statuses.find(&[2], at(0))), (None, None));
+        let era = Era::default();
+        statuses.keep(vec![1], status(10), era, at(0));
+        assert_eq!(statuses.find(&[1], at(9)), Ok(status(10)));
+        assert_eq!((statuses.find(&[1], at(10)), statuses.find(&[2], at(0))), (Err(era), Err(era)));
         statuses.forget();
-        assert_eq!(statuses.find(&[1], at(9)), None);
+        assert!(statuses.find(&[1], at(9)).is_err());
+    }
+
+    #[test]
+    fn an_answer_that_was_asked_for_before_a_revocation_is_not_kept() {
+        let statuses = Statuses::default();
+        let before = statuses.find(&[1], at(0)).unwrap_err();
+        statuses.forget();
+        statuses.keep(vec![1], status(10), before, at(0));
+        let after = statuses.find(&[1], at(0)).unwrap_err();
+        statuses.keep(vec![1], status(10), after, at(0));
+        assert_eq!(statuses.find(&[1], at(0)), Ok(status(10)));
     }
 
     #[test]
     fn only_so_many_are_kept_and_those_that_ended_make_room() {
         let statuses = Statuses::default();
         for number in 0..=MOST as u32 {
-            statuses.keep(number.to_be_bytes().into(), status(10), at(0));
+            statuses.keep(number.to_be_bytes().into(), status(10), Era::default(), at(0));
         }
-        assert_eq!(statuses.kept().len(), MOST);
-        assert_eq!(statuses.find(&(MOST as u32).to_be_bytes(), at(0)), None);
-        statuses.keep(vec![1], status(20), at(10));
-        assert_eq!(statuses.kept().len(), 1);
-        assert_eq!(statuses.find(&[1], at(10)), Some(status(20)));
+        assert_eq!(statuses.kept().by_serial.len(), MOST);
+        assert!(statuses.find(&(MOST as u32).to_be_bytes(), at(0)).is_err());
+        statuses.keep(vec![1], status(20), Era::default(), at(10));
+        assert_eq!(statuses.kept().by_serial.len(), 1);
+        assert_eq!(statuses.find(&[1], at(10)), Ok(status(20)));
     }
 }

@@ -88,7 +88,7 @@ async fn a_renewed_certificate_keeps_its_id_and_key() {
 
 #[tokio::test]
 async fn concurrent_first_requests_make_one_card() {
-    let daemon = Daemon::start().await;
+    let daemon = Daemon::start_with(vec!["--warm-pool".into(), "0".into()]).await;
     let terminal = daemon.terminal("till-1", "alice").await;
     let (one, other) = tokio::join!(terminal.create("9A"), terminal.create("9E"));
     let (one, other) = (one.unwrap(), other.unwrap());

@@ -124,14 +124,14 @@ async fn a_renewal_that_fails_is_tried_again_an_hour_later() {
     let scene = Scene::of_short_certificates().await;
     let due = || scene.count("SELECT renew_at FROM pairing_keys");
     for fault in [Fault::Refuse, Fault::LoseRequest, Fault::LoseAnswer] {
-        scene.store().execute("UPDATE pairing_keys SET renew_at = 7", []).unwrap();
         scene.front.break_at(RENEWAL, fault);
+        scene.store().execute("UPDATE pairing_keys SET renew_at = 7", []).unwrap();
         scene.look().await;
         until("it is tried", async || due() != 7).await;
         let now = UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
         assert!((now + 3_000..=now + 3_600).contains(&due()), "{fault:?}");
-        scene.front.mend();
     }
+    scene.front.mend();
     assert!(scene.daemon.audited(RENEWED).await.is_empty() && !scene.waits());
     scene.store().execute("UPDATE pairing_keys SET renew_at = 7", []).unwrap();
     scene.look().await;

@@ -22,7 +22,7 @@ use cardhost_tests::{
     leftovers, needs_kvm,
     process::{children, command, ended, in_session, kill},
     random::{Chance, SEED, seed},
-    soon,
+    soon, until,
 };
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -32,6 +32,8 @@ use worker::Worker;
 /// Terminals whose cards stay, and all terminals.
 const STAYING: usize = 2;
 const TERMINALS: usize = 4;
+/// Processes that wait for a card by default.
+const WARM_POOL: usize = 4;
 /// A kill strikes after fewer acknowledged acts than this.
 const ACTS: usize = 12;
 /// And then after less than so many milliseconds: not only between two acts.
@@ -190,15 +192,20 @@ impl Scene {
 
     /// Everything is deleted, and nothing is left.
     async fn clear(mut self) {
+        let cards = live(&self.administrator).await;
         for worker in &mut self.workers {
             worker.clear().await;
         }
+        join_all(cards.into_iter().map(|(_, pid)| ended(pid))).await;
         leftovers::settled(self.daemon.data()).await;
         leftovers::assert_none(self.daemon.data());
         let authority = self.daemon.data().join("authority");
         assert!(valid(&authority).is_empty() && valid_to_pair(&authority).is_empty(), "none is valid");
         let launchers = children(self.daemon.server.pid());
-        join_all(launchers.iter().copied().flat_map(children).map(ended)).await;
+        until("what waits for a card is all that is left", async || {
+            launchers.iter().copied().flat_map(children).count() == WARM_POOL
+        })
+        .await;
         audit_log_verifies(&self.daemon).await;
         assert!(self.daemon.server.terminate().await, "the daemon ends in order");
         for launcher in launchers {
@@ -224,12 +231,18 @@ async fn choose(daemon: &Daemon, administrator: &Client, chance: &mut Chance) ->
         1 if !children(daemon.server.pid()).is_empty() => return Victim::Launcher,
         _ => {}
     }
+    let (terminal, pid) = chance.pick(&live(administrator).await);
+    Victim::Card(terminal, pid)
+}
+
+/// The live cards' terminals and processes.
+async fn live(administrator: &Client) -> Vec<(String, u32)> {
     let page = administrator.get("/v1/cards").await.expect("cards");
-    let live = page["cards"].as_array().expect("a list").iter().filter(|card| card["pid"].is_u64());
-    let live: Vec<_> = live.collect();
-    let card = chance.pick(&live);
-    let terminal = card["terminal"].as_str().expect("a terminal");
-    Victim::Card(terminal.into(), card["pid"].as_u64().expect("a process") as u32)
+    let live = page["cards"].as_array().expect("a list").iter().filter_map(|card| {
+        let terminal = card["terminal"].as_str().expect("a terminal");
+        Some((terminal.to_owned(), card["pid"].as_u64()? as u32))
+    });
+    live.collect()
 }
 
 async fn strike(daemon: &mut Daemon, victim: &Victim, launchers: &[u32]) {
