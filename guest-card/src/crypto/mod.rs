@@ -1,4 +1,5 @@
-//! The card's cryptography behind one small interface: [`PrivateKey`], [`PublicKey`] and [`BlockCipher`].
+//! The card's cryptography behind one small interface: [`PrivateKey`], [`PublicKey`], [`AgreementKey`] and
+//! [`BlockCipher`].
 //!
 //! PIV needs operations that high-level libraries hide: ECDSA over a *ready* digest, the *raw* RSA private
 //! operation (the client pads), ECDH with a static key. Everything here is constant-time in the secret as far as
@@ -23,6 +24,7 @@
 //! bad luck.
 
 mod aes;
+mod agreement;
 mod cipher;
 mod ec;
 mod private;
@@ -31,6 +33,7 @@ mod rsa;
 mod verify;
 
 pub use aes::{AES_BLOCK, AesKey, Block};
+pub use agreement::AgreementKey;
 pub use cipher::{BlockCipher, CipherAlgorithm};
 pub use private::PrivateKey;
 pub use public::PublicKey;
