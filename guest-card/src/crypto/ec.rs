@@ -10,7 +10,7 @@ macro_rules! curve {
             use alloc::vec::Vec;
 
             use ::$curve::{
-                PublicKey, SecretKey,
+                NonZeroScalar, PublicKey, SecretKey,
                 ecdh::diffie_hellman,
                 ecdsa::{Signature, SigningKey, signature::hazmat::RandomizedPrehashSigner},
                 elliptic_curve::Generate,
@@ -29,12 +29,7 @@ macro_rules! curve {
                 }
 
                 pub(in crate::crypto) fn from_bytes(bytes: &[u8]) -> Result<Self, CryptoError> {
-                    // `from_slice` pads short input, which a record of ours never is.
-                    match bytes.len() {
-                        $length => SecretKey::from_slice(bytes).map_err(|_| CryptoError::BadKey),
-                        _ => Err(CryptoError::BadKey),
-                    }
-                    .map(|key| Self(key.into()))
+                    secret(bytes).map(|key| Self(key.into()))
                 }
 
                 pub(in crate::crypto) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
@@ -64,13 +59,30 @@ macro_rules! curve {
                     &self,
                     peer: &[u8],
                 ) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
-                    if peer.len() != 1 + 2 * $length || !peer.starts_with(&[4]) {
-                        return Err(CryptoError::WrongLength);
-                    }
-                    let point = PublicKey::from_sec1_bytes(peer).map_err(|_| CryptoError::BadPoint)?;
-                    let shared = diffie_hellman(self.0.as_nonzero_scalar(), point.as_affine());
-                    Ok(Zeroizing::new(shared.raw_secret_bytes().to_vec()))
+                    agree(self.0.as_nonzero_scalar(), peer)
                 }
+            }
+
+            /// Reads a scalar.
+            pub(in crate::crypto) fn secret(bytes: &[u8]) -> Result<SecretKey, CryptoError> {
+                // `from_slice` pads short input, which a record of ours never is.
+                match bytes.len() {
+                    $length => SecretKey::from_slice(bytes).map_err(|_| CryptoError::BadKey),
+                    _ => Err(CryptoError::BadKey),
+                }
+            }
+
+            /// The x-coordinate of a scalar times the peer's uncompressed point.
+            pub(in crate::crypto) fn agree(
+                scalar: &NonZeroScalar,
+                peer: &[u8],
+            ) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
+                if peer.len() != 1 + 2 * $length || !peer.starts_with(&[4]) {
+                    return Err(CryptoError::WrongLength);
+                }
+                let point = PublicKey::from_sec1_bytes(peer).map_err(|_| CryptoError::BadPoint)?;
+                let shared = diffie_hellman(scalar, point.as_affine());
+                Ok(Zeroizing::new(shared.raw_secret_bytes().to_vec()))
             }
         }
     };

@@ -1,4 +1,5 @@
-//! The card's cryptography behind one small interface: [`PrivateKey`], [`PublicKey`] and [`BlockCipher`].
+//! The card's cryptography behind one small interface: [`PrivateKey`], [`PublicKey`], [`AgreementKey`] and
+//! [`BlockCipher`].
 //!
 //! PIV needs operations that high-level libraries hide: ECDSA over a *ready* digest, the *raw* RSA private
 //! operation (the client pads), ECDH with a static key. Everything here is constant-time in the secret as far as
@@ -16,13 +17,15 @@
 //!
 //! crrl would be first, but it depends on sha2 with its `std` feature, and the card is built without the standard
 //! library. P-256 is therefore p256, and the bare-metal build turns its base-point table on: computed at the
-//! first use, 30 KiB of the card's memory.
+//! first use, 30 KiB of the card's memory. A stored key that only agrees is read as [`AgreementKey`], without that
+//! computation.
 //! RSA is RustCrypto's rsa, with blinding and the check that catches a fault in the CRT (RSA-2048: 1,320, of which
 //! the check 50 and blinding 280; RSA-3072: 4,380). Parsing an RSA key takes 320 and 680: callers keep
 //! [`PrivateKey`]s loaded. RSA generation takes 55 ms (2,048 bits) or 210 ms (3,072), up to three times that with
 //! bad luck.
 
 mod aes;
+mod agreement;
 mod cipher;
 mod ec;
 mod private;
@@ -31,6 +34,7 @@ mod rsa;
 mod verify;
 
 pub use aes::{AES_BLOCK, AesKey, Block};
+pub use agreement::AgreementKey;
 pub use cipher::{BlockCipher, CipherAlgorithm};
 pub use private::PrivateKey;
 pub use public::PublicKey;

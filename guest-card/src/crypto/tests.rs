@@ -38,7 +38,10 @@ fn malformed_stored_keys_are_refused() {
             );
         }
     }
-    assert!(PrivateKey::from_bytes(Algorithm::P256, &[0xFF; 32]).is_err());
+    for bad in [&[0xFF; 32][..], &[0; 32], &[1; 31], &[1; 33], &[]] {
+        assert!(PrivateKey::from_bytes(Algorithm::P256, bad).is_err());
+        assert!(AgreementKey::from_bytes(bad).is_err());
+    }
     assert!(PrivateKey::from_bytes(Algorithm::P384, &[0xFF; 48]).is_err());
 }
 
@@ -122,6 +125,10 @@ fn ecdh_vectors() {
     for (algorithm, scalar, peer, shared) in vectors {
         let key = PrivateKey::from_bytes(algorithm, &decode(scalar).unwrap()).unwrap();
         assert_eq!(*key.agree(&decode(peer).unwrap()).unwrap(), decode(shared).unwrap());
+        if algorithm == Algorithm::P256 {
+            let stored = AgreementKey::from_bytes(&key.to_bytes()).unwrap();
+            assert_eq!(*stored.agree(&decode(peer).unwrap()).unwrap(), decode(shared).unwrap());
+        }
     }
 }
 
@@ -148,6 +155,8 @@ fn bad_points_are_refused() {
         let zero = [&[4][..], &alloc::vec![0; good.len() - 1]].concat();
         for bad in [off_curve, compressed, too_big, zero, alloc::vec![0], Vec::new(), good[1..].to_vec()] {
             assert!(key.agree(&bad).is_err());
+            let stored = AgreementKey::from_bytes(&key.to_bytes()).ok();
+            assert!(stored.is_none_or(|stored| stored.agree(&bad).is_err()));
         }
     }
 }

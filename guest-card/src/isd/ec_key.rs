@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::domain::{Domain, MOST_EC_KEYS};
 use crate::{
     container::SecurityDomains,
-    crypto::{PrivateKey, VerifyingKey},
+    crypto::{AgreementKey, PrivateKey, VerifyingKey},
     nvm::{Change, Part, structure},
 };
 
@@ -103,8 +103,19 @@ impl StoredEcKey {
     /// # Errors
     /// `6A88`: it is not here; `6581`.
     pub fn private_key(&self) -> Result<PrivateKey, Status> {
-        let scalar = self.scalar.as_ref().ok_or(Status::REFERENCED_DATA_NOT_FOUND)?;
-        PrivateKey::from_bytes(Algorithm::P256, &scalar.0).map_err(|_| Status::MEMORY_FAILURE)
+        PrivateKey::from_bytes(Algorithm::P256, self.scalar()?).map_err(|_| Status::MEMORY_FAILURE)
+    }
+
+    /// The private half, where it only agrees.
+    ///
+    /// # Errors
+    /// `6A88`: it is not here; `6581`.
+    pub fn agreement_key(&self) -> Result<AgreementKey, Status> {
+        AgreementKey::from_bytes(self.scalar()?).map_err(|_| Status::MEMORY_FAILURE)
+    }
+
+    fn scalar(&self) -> Result<&[u8], Status> {
+        self.scalar.as_ref().map(|scalar| &scalar.0[..]).ok_or(Status::REFERENCED_DATA_NOT_FOUND)
     }
 
     /// The public half, to verify by.

@@ -184,7 +184,7 @@ fn mutual_authenticate(
     terminal: Terminal,
     services: &mut Services<'_>,
 ) -> Result<Outcome, Status> {
-    let fixed = CardKey::load(services.nvm())?.ok_or(Status::REFERENCED_DATA_NOT_FOUND)?;
+    let fixed = CardKey::for_agreement(services.nvm())?.ok_or(Status::REFERENCED_DATA_NOT_FOUND)?;
     let agreement = Agreement::parse(data)?;
     if agreement.variant() != Variant::A || agreement.shared() != FULL_AES_128 {
         return Err(Status::WRONG_DATA);

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{Change, Part, kvn::Kvn};
 use crate::{
     container::CardOs,
-    crypto::{PrivateKey, VerifyingKey},
+    crypto::{AgreementKey, CryptoError, PrivateKey, VerifyingKey},
     nvm::{Partition, RecordName, structure},
 };
 
@@ -51,9 +51,23 @@ impl CardKey {
     /// # Errors
     /// `6581`: the record is not one of ours.
     pub fn load(nvm: Part<'_>) -> Result<Option<PrivateKey>, Status> {
+        Self::read(nvm, |scalar| PrivateKey::from_bytes(Algorithm::P256, scalar))
+    }
+
+    /// The same, where it only agrees.
+    ///
+    /// # Errors
+    /// `6581`: the record is not one of ours.
+    pub fn for_agreement(nvm: Part<'_>) -> Result<Option<AgreementKey>, Status> {
+        Self::read(nvm, AgreementKey::from_bytes)
+    }
+
+    fn read<K>(
+        nvm: Part<'_>,
+        parse: impl FnOnce(&[u8]) -> Result<K, CryptoError>,
+    ) -> Result<Option<K>, Status> {
         let stored: Option<Self> = structure::load(nvm, CARD_KEY)?;
-        let key = stored.map(|Self(scalar)| PrivateKey::from_bytes(Algorithm::P256, &scalar.0));
-        key.transpose().map_err(|_| Status::MEMORY_FAILURE)
+        stored.map(|Self(scalar)| parse(&scalar.0)).transpose().map_err(|_| Status::MEMORY_FAILURE)
     }
 
     /// Adds it to a change.

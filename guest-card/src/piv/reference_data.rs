@@ -1,11 +1,16 @@
 //! PIN and PUK (SP 800-73-5, part 2, 3.2.1 to 3.2.3).
 //!
-//! A try is counted before it is judged: the decremented counter is durable before the comparison starts, so that
-//! no power cut gives a try back. Only a right value then writes the full counter.
+//! A try is judged in constant time, and its outcome, the counter one lower or full again, is durable before anything
+//! of it is told: one commit of one length, whether the value was right or wrong.
+//!
+//! To count first and to compare then would not be safer. Between comparison and commit nothing outside of the card
+//! depends on the outcome: who cuts the power there, or does not store, has learnt nothing from the try, and the same
+//! happens after a right value as after a wrong one. A commit of its own for the full counter would tell the host, which
+//! counts commits, what a terminal is told in secrecy.
 
 use cardhost_wire::{key::Secret, status::Status};
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::{
     command::Verify,
@@ -57,9 +62,12 @@ pub(super) struct Counters {
     pub(super) remaining: u8,
 }
 
-/// A right PIN or PUK was presented. Holds the full counter again, which is not durable yet.
-#[must_use = "the full counter is not durable before it is committed"]
-pub(super) struct Presented(ReferenceData);
+/// A well-formed value that takes the place of another.
+#[derive(Clone, Copy)]
+struct Replacement<'a> {
+    which: Reference,
+    value: &'a Value,
+}
 
 /// VERIFY.
 pub(super) fn verify(
@@ -85,8 +93,7 @@ pub(super) fn verify(
 
 /// Checks the PIN; a wrong one counts.
 pub(crate) fn verify_pin(services: &mut Services<'_>, presented: &Value) -> Result<PinVerified, Status> {
-    let Presented(data) = present(services, Reference::Pin, presented)?;
-    data.commit(services)?;
+    present(services, Reference::Pin, presented, None)?;
     Ok(PinVerified::new())
 }
 
@@ -98,11 +105,12 @@ pub(super) fn change(
     old: &Value,
     new: &Value,
 ) -> Result<(), Status> {
-    let presented = present(services, which, old);
-    if presented.is_err() && which == Reference::Pin {
+    let new = Replacement::parse(which, new);
+    let judged = present(services, which, old, new.ok());
+    if judged.is_err() && which == Reference::Pin {
         session.forget_pin();
     }
-    replace(services, presented?, which, new)
+    judged.and(new.map(drop))
 }
 
 /// RESET RETRY COUNTER: a new PIN by the PUK.
@@ -113,41 +121,32 @@ pub(super) fn unblock(
     pin: &Value,
 ) -> Result<(), Status> {
     session.forget_pin();
-    let presented = present(services, Reference::Puk, puk)?;
-    replace(services, presented, Reference::Pin, pin)
+    let new = Replacement::parse(Reference::Pin, pin);
+    present(services, Reference::Puk, puk, new.ok()).and(new.map(drop))
 }
 
-/// Counts the try durably, compares, and answers the data with the full counter restored.
-fn present(services: &mut Services<'_>, which: Reference, presented: &Value) -> Result<Presented, Status> {
-    let mut data = ReferenceData::load(services.nvm())?;
-    let guarded = data.guarded(which);
-    guarded.remaining = guarded.remaining.checked_sub(1).ok_or(Status::AUTHENTICATION_BLOCKED)?;
-    data.commit(services)?;
-    let guarded = data.guarded(which);
-    if guarded.matches(presented) {
-        guarded.remaining = guarded.tries;
-        Ok(Presented(data))
-    } else {
-        Err(Status::retries_remaining(guarded.remaining))
-    }
-}
-
-/// Sets a new value. One of bad format is refused only now, after the old one was judged: clients that block a
-/// card on purpose send such values and expect them to count.
-fn replace(
+/// Judges a try, makes its outcome durable together with the new value that a right one brings, and only then tells.
+fn present(
     services: &mut Services<'_>,
-    Presented(mut data): Presented,
     which: Reference,
-    new: &Value,
+    presented: &Value,
+    new: Option<Replacement<'_>>,
 ) -> Result<(), Status> {
-    if !is_well_formed(new) {
-        data.commit(services)?;
-        return Err(Status::WRONG_DATA);
+    let mut data = ReferenceData::load(services.nvm())?;
+    let is_right = data.guarded(which).judge(presented)?;
+    if let Some(Replacement { which, value }) = new {
+        data.guarded(which).replace_if(is_right, value);
     }
-    let guarded = data.guarded(which);
-    guarded.value = Secret(new.to_vec());
-    guarded.remaining = guarded.tries;
-    data.commit(services)
+    data.commit(services)?;
+    if is_right.into() { Ok(()) } else { Err(Status::retries_remaining(data.guarded(which).remaining)) }
+}
+
+impl<'a> Replacement<'a> {
+    /// One of bad format is refused only after the old value was judged: clients that block a card on purpose send
+    /// such values and expect them to count.
+    fn parse(which: Reference, value: &'a Value) -> Result<Self, Status> {
+        if is_well_formed(value) { Ok(Self { which, value }) } else { Err(Status::WRONG_DATA) }
+    }
 }
 
 impl ReferenceData {
@@ -190,7 +189,11 @@ impl ReferenceData {
     pub(super) fn counters(&mut self, which: Reference) -> Counters {
         let default = if which == Reference::Pin { DEFAULT_PIN } else { DEFAULT_PUK };
         let guarded = self.guarded(which);
-        Counters { is_default: guarded.matches(&default), tries: guarded.tries, remaining: guarded.remaining }
+        Counters {
+            is_default: guarded.matches(&default).into(),
+            tries: guarded.tries,
+            remaining: guarded.remaining,
+        }
     }
 
     const fn guarded(&mut self, which: Reference) -> &mut Guarded {
@@ -206,8 +209,24 @@ impl Guarded {
         Self { value: Secret(value.to_vec()), tries, remaining: tries }
     }
 
-    fn matches(&self, presented: &Value) -> bool {
-        self.value.0.ct_eq(presented).into()
+    /// Compares, and sets the counter to what follows. A blocked value is not compared.
+    fn judge(&mut self, presented: &Value) -> Result<Choice, Status> {
+        let lower = self.remaining.checked_sub(1).ok_or(Status::AUTHENTICATION_BLOCKED)?;
+        let is_right = self.matches(presented);
+        self.remaining = u8::conditional_select(&lower, &self.tries, is_right);
+        Ok(is_right)
+    }
+
+    fn matches(&self, presented: &Value) -> Choice {
+        self.value.0.ct_eq(presented)
+    }
+
+    /// A new value with the full counter, if the choice says so.
+    fn replace_if(&mut self, choice: Choice, new: &Value) {
+        for (byte, new) in self.value.0.iter_mut().zip(new) {
+            byte.conditional_assign(new, choice);
+        }
+        self.remaining.conditional_assign(&self.tries, choice);
     }
 
     const fn status(&self) -> Status {

@@ -25,7 +25,7 @@ use super::{
     messaging::{Channel, Mode, OffCardEntity, SessionKeys},
 };
 use crate::{
-    crypto::{AES_BLOCK, AesKey, PrivateKey},
+    crypto::{AES_BLOCK, AesKey, AgreementKey, PrivateKey},
     isd::ec_key::Variant,
 };
 
@@ -104,7 +104,7 @@ fn template_fields(template: &[u8]) -> Option<(Variant, u8, u8, u8)> {
 /// The card's side of an agreement.
 pub struct CardKeys<'a> {
     /// SK.SD.ECKA.
-    pub fixed: &'a PrivateKey,
+    pub fixed: &'a AgreementKey,
     /// eSK.SD.ECKA; of SCP11c the static one again.
     pub ephemeral: &'a PrivateKey,
 }
@@ -120,9 +120,9 @@ pub fn agree(
     certified: Option<&[u8]>,
     entity: OffCardEntity,
 ) -> Result<(Channel, Vec<u8>), Status> {
-    let shared_secret = |key: &PrivateKey, point| key.agree(point).map_err(|_| Status::WRONG_DATA);
-    let ephemeral = shared_secret(card.ephemeral, agreement.ephemeral)?;
-    let fixed = shared_secret(card.fixed, certified.unwrap_or(agreement.ephemeral))?;
+    let ephemeral = card.ephemeral.agree(agreement.ephemeral).map_err(|_| Status::WRONG_DATA)?;
+    let certified = certified.unwrap_or(agreement.ephemeral);
+    let fixed = card.fixed.agree(certified).map_err(|_| Status::WRONG_DATA)?;
     let secret = Zeroizing::new([&ephemeral[..], &fixed[..]].concat());
     open(agreement, &secret, card.ephemeral.public_key().as_bytes(), entity)
 }

@@ -127,7 +127,8 @@ fn authenticate<C: SecurityDomains>(
     services: &mut Services<'_, C>,
 ) -> Result<(Channel, Vec<u8>), Status> {
     let domain = owner(services.nvm(), invoker.domain)?;
-    let fixed = ec_key::find(services.nvm(), domain, name)?.key.private_key()?;
+    let stored = ec_key::find(services.nvm(), domain, name)?.key;
+    let fixed = stored.agreement_key()?;
     let agreement = Agreement::parse(data)?;
     let variant = agreement.variant();
     if Purpose::of(name.kid) != Some(Purpose::KeyAgreement(variant)) || mutual != (variant != Variant::B) {
@@ -139,11 +140,12 @@ fn authenticate<C: SecurityDomains>(
     } else {
         (None, OffCardEntity::Anonymous)
     };
-    if variant == Variant::C {
-        return scp11::agree(&agreement, &CardKeys { fixed: &fixed, ephemeral: &fixed }, certified, entity);
-    }
-    let made = PrivateKey::generate(Algorithm::P256, &mut services.rng()).map_err(|_| Status::UNSPECIFIED)?;
-    scp11::agree(&agreement, &CardKeys { fixed: &fixed, ephemeral: &made }, certified, entity)
+    let ephemeral = if variant == Variant::C {
+        stored.private_key()?
+    } else {
+        PrivateKey::generate(Algorithm::P256, &mut services.rng()).map_err(|_| Status::UNSPECIFIED)?
+    };
+    scp11::agree(&agreement, &CardKeys { fixed: &fixed, ephemeral: &ephemeral }, certified, entity)
 }
 
 /// Whose keys serve a domain: a domain that has no key set yet uses the issuer's (Card Specification, 7.3.3).

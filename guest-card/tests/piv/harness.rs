@@ -36,6 +36,10 @@ pub struct Host {
     pub commits: usize,
     /// Commits that will be stored before the host refuses.
     pub willing: usize,
+    /// Bytes of each commit that it was offered, stored or not.
+    pub offered: Vec<usize>,
+    /// False: what it stores it does not say, as when the power goes just then.
+    pub acknowledges: bool,
     /// The credentials that the last commit told.
     pub credentials: Vec<Credential>,
     hardware: ChaCha20Rng,
@@ -49,6 +53,8 @@ impl Host {
             head: None,
             commits: 0,
             willing: usize::MAX,
+            offered: Vec::new(),
+            acknowledges: true,
             credentials: Vec::new(),
             hardware: ChaCha20Rng::from_seed([hardware_seed; 32]),
         }
@@ -81,13 +87,14 @@ impl Host {
 
 impl Platform for Host {
     fn commit(&mut self, commit: Commit) -> Result<(), NotCommitted> {
+        self.offered.push(GuestMessage::Commit(commit.clone()).encode().len());
         self.willing = self.willing.checked_sub(1).ok_or(NotCommitted)?;
         commit.delete.iter().for_each(|id| drop(self.records.remove(id)));
         self.records.extend(commit.put.into_iter().map(|record| (record.id, record.sealed)));
         self.head = Some(commit.head);
         self.credentials = commit.credentials;
         self.commits += 1;
-        Ok(())
+        if self.acknowledges { Ok(()) } else { Err(NotCommitted) }
     }
 
     fn hardware_random(&mut self) -> Option<u64> {
@@ -154,7 +161,7 @@ impl Terminal {
     /// The same card after its power was cut, which may not have PIV to select any more.
     pub fn restarted_at_root(mut self) -> Self {
         let mut host = std::mem::replace(self.card.platform_mut(), Host::new(8));
-        host.willing = usize::MAX;
+        (host.willing, host.acknowledges) = (usize::MAX, true);
         Self::start_at_root(host, false)
     }
 

@@ -247,11 +247,18 @@ async fn agree(
     identity: &Identity,
     card: &CardCertificate,
 ) -> Result<(Session, Key), PairingError> {
-    let answer = exchange(link, &perform_security_operation(&identity.certificate)).await?;
+    let command = perform_security_operation(&identity.certificate);
+    // The command is out first: the card verifies the certificate while the terminal computes.
+    let (answer, agreement) = tokio::join!(
+        biased;
+        exchange(link, &command),
+        async { Agreement::new(&identity.key, &card.key) },
+    );
+    let answer = answer?;
     if !answer.status.is_success() {
         return Err(PairingError::Refused(answer.status));
     }
-    let agreement = Agreement::new(&identity.key, &card.key)?;
+    let agreement = agreement.map_err(|_| PairingError::Random(getrandom::Error::UNEXPECTED))?;
     let answer = exchange(link, &agreement.command()).await?;
     if !answer.status.is_success() {
         return Err(PairingError::Command("MUTUAL AUTHENTICATE", answer.status));
