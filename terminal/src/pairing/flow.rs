@@ -258,7 +258,7 @@ async fn agree(
     if !answer.status.is_success() {
         return Err(PairingError::Refused(answer.status));
     }
-    let agreement = agreement.map_err(|_| PairingError::Random(getrandom::Error::UNEXPECTED))?;
+    let agreement = agreement?;
     let answer = exchange(link, &agreement.command()).await?;
     if !answer.status.is_success() {
         return Err(PairingError::Command("MUTUAL AUTHENTICATE", answer.status));

@@ -15,18 +15,14 @@ use cardhost_wire::{
 use p256::{
     PublicKey, SecretKey,
     ecdh::{SharedSecret, diffie_hellman},
-};
-use ring::{
-    agreement::{ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral},
-    error::Unspecified,
-    rand::SystemRandom,
+    elliptic_curve::sec1::ToSec1Point as _,
 };
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::{
-    crypto::{BLOCK, Key},
+    crypto::{BLOCK, Key, random},
     session::{Session, SessionKeys},
 };
 
@@ -48,11 +44,9 @@ pub fn perform_security_operation(certificate: &[u8]) -> Vec<u8> {
     CommandApdu { cla: 0x80, ins: 0x2A, p1, p2, data: certificate, le: None, extended }.to_bytes()
 }
 
-/// MUTUAL AUTHENTICATE is on its way. The ephemeral key is ring's, which is four times as fast; the certified one is
-/// p256's, because ring agrees by no key that is kept. ring does not erase its key: without what the certified keys
-/// agree on, which is erased, it opens no session.
+/// MUTUAL AUTHENTICATE is on its way. Its keys are erased on drop.
 pub struct Agreement {
-    ephemeral: EphemeralPrivateKey,
+    ephemeral: SecretKey,
     /// What the certified keys agree on.
     certified: SharedSecret,
     data: Vec<u8>,
@@ -64,8 +58,8 @@ impl Agreement {
     ///
     /// # Errors
     /// The system gives no random bytes.
-    pub fn new(terminal: &SecretKey, card: &PublicKey) -> Result<Self, Unspecified> {
-        let ephemeral = EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new())?;
+    pub fn new(terminal: &SecretKey, card: &PublicKey) -> Result<Self, getrandom::Error> {
+        let ephemeral = generate()?;
         let [usage, kind, length] = SHARED_INFORMATION;
         let template = [
             object(0x90, &[0x11, 0x01]),
@@ -73,9 +67,9 @@ impl Agreement {
             object(0x80, &[kind]),
             object(0x81, &[length]),
         ];
-        let point = ephemeral.compute_public_key()?;
-        let data = [object(0xA6, &template.concat()), object(EPHEMERAL, point.as_ref())].concat();
-        let certified = diffie_hellman(terminal.to_nonzero_scalar(), card.as_affine());
+        let point = ephemeral.public_key().to_sec1_point(false);
+        let data = [object(0xA6, &template.concat()), object(EPHEMERAL, point.as_bytes())].concat();
+        let certified = agree(terminal, card);
         Ok(Self { ephemeral, certified, data })
     }
 
@@ -93,9 +87,8 @@ impl Agreement {
     pub fn finish(self, answer: &[u8]) -> Result<(Session, Key), NotProved> {
         let field = |tag| tlv::find(answer, tag).ok().flatten().ok_or(NotProved);
         let (point, receipt) = (field(EPHEMERAL)?, field(RECEIPT)?);
-        let card = UnparsedPublicKey::new(&ECDH_P256, point);
-        let keys = agree_ephemeral(self.ephemeral, &card, |secret| derive(secret, &self.certified));
-        let [receipt_key, enc, mac, rmac, dek] = keys.map_err(|Unspecified| NotProved)?;
+        let card = PublicKey::from_sec1_bytes(point).map_err(|_| NotProved)?;
+        let [receipt_key, enc, mac, rmac, dek] = derive(&agree(&self.ephemeral, &card), &self.certified);
         let expected = receipt_key.cmac(&[&self.data, &object(EPHEMERAL, point)]);
         if !bool::from(expected.ct_eq(receipt)) {
             return Err(NotProved);
@@ -104,9 +97,25 @@ impl Agreement {
     }
 }
 
+/// A random key on P-256.
+fn generate() -> Result<SecretKey, getrandom::Error> {
+    loop {
+        let bytes = Zeroizing::new(random::<32>()?);
+        // All but a few of 2^32 strings are below the order.
+        if let Ok(key) = SecretKey::from_slice(&*bytes) {
+            return Ok(key);
+        }
+    }
+}
+
+fn agree(key: &SecretKey, point: &PublicKey) -> SharedSecret {
+    diffie_hellman(key.to_nonzero_scalar(), point.as_affine())
+}
+
 /// X9.63 over both agreements, ephemeral and static (3.1.2).
-fn derive(ephemeral: &[u8], certified: &SharedSecret) -> [Key; KEYS] {
-    let secret = Zeroizing::new([ephemeral, certified.raw_secret_bytes()].concat());
+fn derive(ephemeral: &SharedSecret, certified: &SharedSecret) -> [Key; KEYS] {
+    let secrets = [ephemeral, certified].map(|secret| &secret.raw_secret_bytes()[..]);
+    let secret = Zeroizing::new(secrets.concat());
     let mut bytes = Zeroizing::new([[0; BLOCK]; KEYS]);
     derive_key_into::<Sha256>(&secret, &SHARED_INFORMATION, bytes.as_flattened_mut())
         .expect("far below the longest output");
@@ -115,11 +124,11 @@ fn derive(ephemeral: &[u8], certified: &SharedSecret) -> [Key; KEYS] {
 
 #[cfg(test)]
 mod tests {
-    use p256::elliptic_curve::{Generate as _, sec1::ToSec1Point as _};
+    use p256::elliptic_curve::Generate as _;
 
     use super::{super::crypto::Block, *};
 
-    /// A card whose keys are both p256's.
+    /// A card that is made for one agreement.
     struct Card {
         certified: SecretKey,
         ephemeral: SecretKey,
@@ -133,10 +142,8 @@ mod tests {
         /// Its point and the receipt under keys by these scalars; and S-DEK.
         fn answer(&self, terminal: &PublicKey, data: &[u8]) -> (Vec<u8>, Block, Key) {
             let peer = PublicKey::from_sec1_bytes(tlv::find(data, EPHEMERAL).unwrap().unwrap()).unwrap();
-            let agree =
-                |key: &SecretKey, peer: &PublicKey| diffie_hellman(key.to_nonzero_scalar(), peer.as_affine());
             let (first, second) = (agree(&self.ephemeral, &peer), agree(&self.certified, terminal));
-            let [receipt_key, .., dek] = derive(first.raw_secret_bytes(), &second);
+            let [receipt_key, .., dek] = derive(&first, &second);
             let point = self.ephemeral.public_key().to_sec1_point(false).as_bytes().to_vec();
             let receipt = receipt_key.cmac(&[data, &object(EPHEMERAL, &point)]);
             (point, receipt, dek)
@@ -184,13 +191,12 @@ mod tests {
     }
 
     #[test]
-    fn only_an_uncompressed_point_of_the_curve_is_agreed_with() {
+    fn only_a_point_of_the_curve_is_agreed_with() {
         let key = SecretKey::generate().public_key();
         let point = key.to_sec1_point(false).as_bytes().to_vec();
         let mut off_curve = point.clone();
         off_curve[64] ^= 1;
-        let compressed = key.to_sec1_point(true).as_bytes().to_vec();
-        for bad in [compressed, off_curve, point[..64].to_vec(), vec![0], vec![]] {
+        for bad in [off_curve, point[..64].to_vec(), vec![0], vec![]] {
             assert_eq!(finished(|_, _, _| joined(&bad, &[0; BLOCK])), Err(NotProved), "{bad:02X?}");
         }
     }

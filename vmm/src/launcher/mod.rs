@@ -277,7 +277,9 @@ impl Launcher {
             PollTimeout::NONE
         };
         match poll(&mut ready, patience) {
-            Ok(_) => Ok(Ready { request: ready[0].any() == Some(true), child: ready[1].any() == Some(true) }),
+            Ok(_) | Err(Errno::EINTR) => {
+                Ok(Ready { request: ready[0].any() == Some(true), child: ready[1].any() == Some(true) })
+            }
             Err(source) => Err(LauncherError::System { what: "poll", source }),
         }
     }
