@@ -3,6 +3,7 @@
 //! | figure | what | floor |
 //! |---|---|---|
 //! | `wake` | from an APDU on the channel of a parked card to its answer | birth of a smallest virtual machine + a TLS WebSocket echo |
+//! | `apdu_tls_among_cards` | an APDU of 20 bytes on each woken card's channel in turn | the same on one channel |
 //! | `signed_after_wake` | cards whose signature verified with the key that they were registered with | as many as were woken |
 //! | `registered_cards` | cards that the pages of the list show | as many as were registered |
 //! | `list_page` | a page of 1,000 cards, all pages in turn | |
@@ -41,6 +42,8 @@ const KEY: KeyReference = KeyReference::CARD_AUTHENTICATION;
 const HASH: [u8; 32] = [0x5A; 32];
 /// Cards in a page of the list.
 const PAGE: usize = 1_000;
+/// How often each woken card's turn comes.
+const TURNS: usize = 4;
 /// Live cards for each of which the daemon's memory grows.
 const WARM: usize = 16;
 
@@ -80,6 +83,7 @@ async fn among(count: usize, woken: usize, birth: f64) -> Result<Report> {
     let live = live(&daemon, &sample).await?;
     let mut report = Report::default();
     report.push(Figure::time("wake", &channels.wakes, birth + channels.echo));
+    report.push(Figure::time("apdu_tls_among_cards", &channels.among, channels.alone));
     report.push(Figure::count("signed_after_wake", channels.signed, sample.len()));
     report.push(Figure::count("registered_cards", listed, count));
     report.push(Figure::reported_time("list_page", &pages));
@@ -120,6 +124,10 @@ fn sample(cards: &[Registered], size: usize) -> Vec<&Registered> {
 struct InChannels {
     wakes: Samples,
     signed: usize,
+    /// Exchanges on all channels in turn.
+    among: Samples,
+    /// Median of exchanges on one of them, microseconds.
+    alone: f64,
     /// Median of the TLS echo, microseconds.
     echo: f64,
     /// By how much the daemon grew with each, KiB.
@@ -148,7 +156,22 @@ async fn in_channels(daemon: &Daemon, sample: &[&Registered]) -> Result<InChanne
         echoes.push(start.elapsed());
     }
     let memory = grown(daemon, before, sample)?;
-    Ok(InChannels { wakes, signed, echo: echoes.percentile(50), memory })
+    let exchanges = TURNS * channels.len();
+    let alone = in_turn(&mut channels[..1], exchanges).await?.percentile(50);
+    let among = in_turn(&mut channels, exchanges).await?;
+    Ok(InChannels { wakes, signed, among, alone, echo: echoes.percentile(50), memory })
+}
+
+/// Times so many exchanges, on each of the channels in turn.
+async fn in_turn(channels: &mut [Channel], exchanges: usize) -> Result<Samples> {
+    let mut samples = Samples::default();
+    for number in 0..exchanges {
+        let at = number % channels.len();
+        let start = Instant::now();
+        channels[at].exchange(&card::TWENTY_BYTES).await?;
+        samples.push(start.elapsed());
+    }
+    Ok(samples)
 }
 
 /// Before anything is measured: hashing passwords takes memory.
