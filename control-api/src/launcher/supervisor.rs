@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    CardStart, Ending, Instance, LauncherError, Order, Started, layers,
+    CardStart, Config, Ending, Instance, LauncherError, Order, Started, layers,
     process::{Process, Program},
 };
 
@@ -108,7 +108,7 @@ impl Supervisor {
         }
         if !matches!(self.state, State::Serving(_)) {
             self.state = match self.program.start().await {
-                Ok((process, layers)) => State::serving(process, layers, self.program.config.isolation),
+                Ok((process, layers)) => State::serving(process, layers, &self.program.config),
                 Err(error) => State::failed(error),
             };
         }
@@ -200,12 +200,13 @@ impl Supervisor {
 }
 
 impl State {
-    fn serving(process: Process, layers: Vec<Layer>, isolation: Isolation) -> Self {
+    fn serving(process: Process, layers: Vec<Layer>, config: &Config) -> Self {
+        let isolation = config.isolation;
         tracing::info!(pid = process.pid(), isolation = isolation.name(), "the launcher accepts starts");
         if isolation == Isolation::Process {
             tracing::warn!("cards are processes, not microVMs: only the host's kernel keeps them in");
         }
-        layers::tell(&layers);
+        layers::tell(&layers, config.control_group.is_some());
         let (starting, running, keys, kept) = Default::default();
         let layers = layers.into();
         Self::Serving(Box::new(Serving { process, layers, starting, running, keys, kept }))

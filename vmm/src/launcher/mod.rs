@@ -393,8 +393,8 @@ impl Launcher {
 
     fn reply_with(&self, reply: &Reply, link: Option<BorrowedFd<'_>>) -> Result<(), LauncherError> {
         match datagram::reply(self.socket.as_fd(), reply, link) {
-            // The daemon is gone, which the next request says.
-            Ok(()) | Err(Errno::EPIPE) => Ok(()),
+            // The daemon is gone, perhaps with replies unread, which the next request says.
+            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
             Err(source) => Err(LauncherError::System { what: "reply to the daemon", source }),
         }
     }

@@ -252,9 +252,14 @@ impl Launcher {
     }
 
     /// Closes the socket, as the daemon's end does, and waits for the launcher's end.
-    pub fn close(mut self) -> bool {
-        drop(self.socket);
-        self.process.wait().unwrap().success()
+    pub fn close(self) -> bool {
+        let (mut process, _folder) = self.hang_up();
+        process.wait().unwrap().success()
+    }
+
+    /// Closes the socket. The launcher still has its folder.
+    pub fn hang_up(self) -> (Child, TempDir) {
+        (self.process, self.folder)
     }
 }
 

@@ -14,6 +14,11 @@ use cardhost_wire::{
     link::Kind,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 use crate::{
     guest::Guest,
     launcher::{Launcher, PROGRAM, hello, kvm},
@@ -75,6 +80,27 @@ fn the_launchers_end_ends_its_cards() {
     for card in &mut cards {
         assert_eq!(card.link.receive(), None);
     }
+}
+
+/// What it has to say then finds the socket reset.
+#[test]
+fn a_daemon_that_hangs_up_with_replies_unread_is_no_failure() {
+    if !kvm() {
+        return;
+    }
+    let launcher = Launcher::new(Guest::card());
+    let (card, neighbour) = (launcher.card(), launcher.card());
+    let pid = Pid::from_raw(launcher.process.id() as i32);
+    launcher.request(&Request::Kill { instance: card.instance }, None);
+    while fs::exists(format!("/proc/{}", card.pid)).unwrap() {
+        std::thread::yield_now();
+    }
+    kill(pid, Signal::SIGSTOP).unwrap();
+    kill(Pid::from_raw(neighbour.pid as i32), Signal::SIGKILL).unwrap();
+    drop(neighbour);
+    let (mut process, _folder) = launcher.hang_up();
+    kill(pid, Signal::SIGCONT).unwrap();
+    assert!(process.wait().unwrap().success());
 }
 
 #[test]
